@@ -1,0 +1,251 @@
+//! The one error type, and the one place where SQLSTATE, DETAIL and HINT are decided.
+//!
+//! Errors that PostgreSQL itself raises below this code never become a [`CaliberError`]: they
+//! pass through with their own SQLSTATE, constraint, table and column names.
+
+use thiserror::Error;
+use uuid::Uuid;
+
+/// What every fallible function returns.
+pub type CaliberResult<T> = Result<T, CaliberError>;
+
+/// Everything that this extension itself refuses. The display form is the error's message.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[allow(missing_docs)] // the messages say what the fields are
+pub enum CaliberError {
+    #[error("column \"{column}\" of {entity} rows is fixed")]
+    FixedColumn { entity: &'static str, column: &'static str },
+    #[error("{entity} rows are append-only")]
+    AppendOnly { entity: &'static str },
+    #[error("{entity} cannot go from \"{from}\" to \"{to}\"")]
+    Transition { entity: &'static str, from: String, to: String, allowed: &'static [&'static str] },
+    #[error("{entity} is final in state \"{state}\"")]
+    Final { entity: &'static str, state: &'static str, column: String },
+    #[error("counter \"{column}\" of {entity} rows cannot fall")]
+    CounterFell { entity: &'static str, column: &'static str, old: i64, new: Option<i64> },
+    #[error("fence of this {entity} cannot fall")]
+    FenceFell { entity: &'static str, column: &'static str, old: i64, new: Option<i64> },
+    #[error("version of {entity} rows rises by exactly one with each update")]
+    VersionStep { entity: &'static str, old: Option<i64>, new: Option<i64> },
+    #[error("{entity} row cannot move to another partition")]
+    PartitionMove { entity: &'static str },
+
+    #[error("{entity} table \"{table}\" lacks column \"{column}\"")]
+    ColumnMissing { entity: &'static str, table: String, column: &'static str, ty: String },
+    #[error("column \"{column}\" of {entity} table \"{table}\" has the wrong type")]
+    ColumnType {
+        entity: &'static str,
+        table: String,
+        column: &'static str,
+        wanted: String,
+        found: String,
+    },
+    #[error("table \"{table}\" has two key columns")]
+    TwoKeys { table: String, first: String, second: String },
+    #[error("{reader} of {entity} table \"{table}\" reads column \"{column}\"")]
+    ReadsAssigned { entity: &'static str, table: String, reader: String, column: String },
+    #[error("type \"{name}\" does not have the labels of {entity} states")]
+    StateType { entity: &'static str, name: String, label: &'static str },
+
+    #[error("relation \"{schema}.{table}\" does not exist")]
+    TableMissing { schema: String, table: &'static str },
+    #[error("schema \"{schema}\" does not exist")]
+    SchemaMissing { schema: String },
+    #[error("\"{schema}.{table}\" is not a {entity} table")]
+    NotAnEntityTable { schema: String, table: &'static str, entity: &'static str },
+    #[error("table \"{table}\" lacks the index that this function needs")]
+    IndexMissing { table: String, columns: String },
+    #[error("row-level security is active on table \"{table}\"")]
+    RowSecurity { table: String },
+    #[error("table \"{table}\" is partitioned")]
+    Partitioned { table: String },
+    #[error("table \"{table}\" has rewrite rules")]
+    RewriteRules { table: String },
+
+    #[error("{entity} {id} does not exist")]
+    NoSuchRow { entity: &'static str, id: Uuid },
+    #[error("{entity} {id} was changed by another writer")]
+    StaleVersion { entity: &'static str, id: Uuid, expected: i64, current: i64 },
+    #[error("fence is missing for {entity} {id}")]
+    FenceMissing { entity: &'static str, id: Uuid, current: i64 },
+    #[error("fence {fence} is stale for {entity} {id}")]
+    FenceStale { entity: &'static str, id: Uuid, fence: i64, current: i64 },
+    #[error("fence {fence} belongs to no live lease on {entity} {id}")]
+    FenceUnknown { entity: &'static str, id: Uuid, fence: i64, current: i64 },
+    #[error("{entity} {id} is not in the state needed")]
+    WrongState { entity: &'static str, id: Uuid, state: String, needed: &'static str },
+    #[error("token budget of scope {id} exceeded")]
+    Budget { id: Uuid, budget: i64, used: i64, asked: i64 },
+    #[error("{entity} {id} exists with other values")]
+    ExistsDifferently { entity: &'static str, id: Uuid, column: &'static str },
+    #[error("invalid value for argument \"{argument}\"")]
+    Argument { argument: &'static str, reason: String, hint: Option<String> },
+    #[error("could not serialize access due to concurrent update")]
+    Serialization,
+    #[error("heap-only tuple ({block},{offset}) in table \"{table}\" has no root")]
+    BrokenHotChain { table: String, block: u32, offset: u16 },
+}
+
+impl CaliberError {
+    /// A bad argument that no column constraint covers.
+    pub fn argument(argument: &'static str, reason: impl Into<String>) -> Self {
+        Self::Argument { argument, reason: reason.into(), hint: None }
+    }
+
+    /// The SQLSTATE, by the table in docs/sql.md.
+    pub fn sqlstate(&self) -> &'static str {
+        use CaliberError as E;
+        match self {
+            E::FixedColumn { .. }
+            | E::AppendOnly { .. }
+            | E::Transition { .. }
+            | E::Final { .. }
+            | E::CounterFell { .. }
+            | E::VersionStep { .. }
+            | E::PartitionMove { .. }
+            | E::WrongState { .. } => "55000",
+            E::FenceFell { .. }
+            | E::StaleVersion { .. }
+            | E::FenceMissing { .. }
+            | E::FenceStale { .. }
+            | E::FenceUnknown { .. } => "55006",
+            E::ColumnMissing { .. }
+            | E::ColumnType { .. }
+            | E::TwoKeys { .. }
+            | E::ReadsAssigned { .. }
+            | E::StateType { .. }
+            | E::NotAnEntityTable { .. }
+            | E::IndexMissing { .. } => "42P16",
+            E::TableMissing { .. } => "42P01",
+            E::SchemaMissing { .. } => "3F000",
+            E::RowSecurity { .. } | E::Partitioned { .. } | E::RewriteRules { .. } => "0A000",
+            E::NoSuchRow { .. } => "P0002",
+            E::Budget { .. } => "54000",
+            E::ExistsDifferently { .. } => "23505",
+            E::Argument { .. } => "22023",
+            E::Serialization => "40001",
+            E::BrokenHotChain { .. } => "XX001",
+        }
+    }
+
+    /// The DETAIL line: the values that led to the refusal.
+    pub fn detail(&self) -> Option<String> {
+        use CaliberError as E;
+        let null_or = |v: &Option<i64>| v.map_or_else(|| "null".to_owned(), |v| v.to_string());
+        match self {
+            E::FixedColumn { entity, column } => {
+                Some(format!("Column \"{column}\" keeps the value that the {entity} was inserted with."))
+            }
+            E::AppendOnly { entity } => {
+                Some(format!("A {entity} is never updated; it can only be inserted and deleted."))
+            }
+            E::Transition { from, to, allowed, .. } => Some(if allowed.is_empty() {
+                format!("The state is \"{from}\", the new state is \"{to}\", and \"{from}\" is final.")
+            } else {
+                let allowed = quoted_list(allowed);
+                format!("The state is \"{from}\", the new state is \"{to}\"; allowed next: {allowed}.")
+            }),
+            E::Final { column, .. } => {
+                Some(format!("The update changes column \"{column}\"; only \"metadata\" may change any more."))
+            }
+            E::CounterFell { old, new, .. } | E::FenceFell { old, new, .. } => {
+                Some(format!("The current value is {old}, the new value is {}.", null_or(new)))
+            }
+            E::VersionStep { old, new, .. } => {
+                Some(format!("The current version is {}, the new version is {}.", null_or(old), null_or(new)))
+            }
+            E::PartitionMove { .. } => {
+                Some("The update changes a column of the partition key.".to_owned())
+            }
+            E::ColumnMissing { column, ty, .. } => {
+                Some(format!("Column \"{column}\" of type {ty} is required."))
+            }
+            E::ColumnType { column, wanted, found, .. } => {
+                Some(format!("Column \"{column}\" must have type {wanted}, not {found}."))
+            }
+            E::TwoKeys { first, second, .. } => {
+                Some(format!("Columns \"{first}\" and \"{second}\" both have a key type; a table stores one entity."))
+            }
+            E::ReadsAssigned { column, .. } => {
+                Some(format!("The access method assigns \"{column}\" after constraints, generated columns, partition keys and policies were evaluated."))
+            }
+            E::StateType { label, .. } => Some(format!("Label \"{label}\" is missing.")),
+            E::IndexMissing { columns, .. } => {
+                Some(format!("A valid B-tree index on ({columns}) is needed."))
+            }
+            E::NotAnEntityTable { entity, .. } => {
+                Some(format!("It must use access method caliber_am and have a column of type caliber_{entity}_id."))
+            }
+            E::RowSecurity { .. } => {
+                Some("This function reads and writes without SQL and cannot apply policies.".to_owned())
+            }
+            E::StaleVersion { expected, current, .. } => {
+                Some(format!("The expected version is {expected}, the current version is {current}."))
+            }
+            E::FenceMissing { current, .. } => {
+                Some(format!("The current fence is {current}."))
+            }
+            E::FenceStale { fence, current, .. } | E::FenceUnknown { fence, current, .. } => {
+                Some(format!("The fence given is {fence}, the current fence is {current}."))
+            }
+            E::WrongState { state, needed, .. } => {
+                Some(format!("The state is \"{state}\", needed is \"{needed}\"."))
+            }
+            E::Budget { budget, used, asked, .. } => {
+                Some(format!("The budget is {budget} tokens, {used} are used, {asked} more are asked for."))
+            }
+            E::ExistsDifferently { column, .. } => {
+                Some(format!("Column \"{column}\" of the existing row differs from the argument."))
+            }
+            E::Argument { reason, .. } => Some(reason.clone()),
+            E::TableMissing { .. }
+            | E::SchemaMissing { .. }
+            | E::Partitioned { .. }
+            | E::RewriteRules { .. }
+            | E::NoSuchRow { .. }
+            | E::Serialization
+            | E::BrokenHotChain { .. } => None,
+        }
+    }
+
+    /// The HINT line: the way out.
+    pub fn hint(&self) -> Option<String> {
+        use CaliberError as E;
+        match self {
+            E::ColumnMissing { .. } | E::ColumnType { .. } => Some(
+                "Add the column, or give the key column type uuid for a plain table.".to_owned(),
+            ),
+            E::TableMissing { .. } | E::SchemaMissing { .. } => Some(
+                "Create the tables with SELECT caliber_init(), or point caliber.schema at them."
+                    .to_owned(),
+            ),
+            E::IndexMissing { .. } => {
+                Some("Create it with SELECT caliber_init().".to_owned())
+            }
+            E::RowSecurity { table } => {
+                Some(format!("Use SQL on table \"{table}\" instead, where the policies apply."))
+            }
+            E::Partitioned { table } | E::RewriteRules { table } => {
+                Some(format!("Use SQL on table \"{table}\" instead."))
+            }
+            E::StaleVersion { .. } => Some("Read the row again and decide anew.".to_owned()),
+            E::FenceMissing { .. } | E::FenceStale { .. } | E::FenceUnknown { .. } => {
+                Some("Acquire the lease again and use its fence.".to_owned())
+            }
+            E::Budget { .. } => Some(
+                "Raise token_budget with caliber_scope_update(), or open another scope.".to_owned(),
+            ),
+            E::PartitionMove { .. } => {
+                Some("Partition by a fixed column.".to_owned())
+            }
+            E::Argument { hint, .. } => hint.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// `"a", "b"`
+fn quoted_list(labels: &[&str]) -> String {
+    labels.iter().map(|label| format!("\"{label}\"")).collect::<Vec<_>>().join(", ")
+}

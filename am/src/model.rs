@@ -1,0 +1,198 @@
+//! The vocabulary in which an extension tells the access method what its entities are.
+//!
+//! An entity is recognised by the type of its key: a table with a live column of the domain
+//! [`Entity::domain`] stores that entity, wherever the table stands and whatever its name.
+
+use crate::error::CaliberError;
+
+/// What the access method asks of the extension that it serves.
+pub trait Model: Sync {
+    /// All entities; the index into this slice identifies an entity within one build.
+    fn entities(&self) -> &'static [Entity];
+
+    /// Judges one user's update of an entity row from what changed in it.
+    ///
+    /// # Errors
+    /// The rule that the update breaks, with the SQLSTATE of the rule.
+    fn judge_update(&self, entity: &Entity, change: &RowChange) -> Result<Assign, CaliberError>;
+}
+
+/// One entity: the columns that its tables must have, and how its rows may change.
+#[derive(Debug)]
+pub struct Entity {
+    /// The entity's name, `turn` for instance.
+    pub name: &'static str,
+    /// The name of the key's domain in the extension's schema.
+    pub domain: &'static str,
+    /// The name that `caliber_init` gives its table.
+    pub table: &'static str,
+    /// The composite type in the extension's schema that functions return.
+    pub row_type: &'static str,
+    /// The columns of version 1's shape, in the order of the row type; the key is the first.
+    pub columns: &'static [Column],
+    /// The states of its state column, in the order of the state's type; empty without one.
+    pub states: &'static [State],
+    /// Whether rows never change once inserted.
+    pub append_only: bool,
+}
+
+impl Entity {
+    /// The most columns that an entity can have, so that a set of columns is one [`ColumnSet`].
+    pub const MAX_COLUMNS: usize = 64;
+    /// The most states that an entity's state column can have.
+    pub const MAX_STATES: usize = 8;
+
+    /// The position of the first column that changes in the given way.
+    pub const fn position_of(&self, change: Change) -> Option<usize> {
+        let mut i = 0;
+        while i < self.columns.len() {
+            if self.columns[i].change as u8 == change as u8 {
+                return Some(i);
+            }
+            i += 1;
+        }
+        None
+    }
+
+    /// The position of the column with this name.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == name)
+    }
+
+    /// The name of the key column.
+    pub fn key(&self) -> &'static str {
+        self.columns[0].name
+    }
+}
+
+/// One required column.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub ty: ColumnType,
+    /// How an update may change it.
+    pub change: Change,
+}
+
+/// The types that a required column can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// The domain of the entity's own key, over uuid.
+    Key,
+    /// `uuid`
+    Uuid,
+    /// `text`
+    Text,
+    /// `integer`
+    Int4,
+    /// `bigint`
+    Int8,
+    /// `boolean`
+    Bool,
+    /// `timestamp with time zone`
+    Timestamptz,
+    /// `jsonb`
+    Jsonb,
+    /// An enum of this name in the extension's schema.
+    Enum(&'static str),
+}
+
+/// How an update may change a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Change {
+    /// Freely; `version` rises with it.
+    Free,
+    /// Never.
+    Fixed,
+    /// Along the arrows of [`Entity::states`]; `version` rises with it.
+    State,
+    /// It never falls; it changes without `version`.
+    Counter,
+    /// As [`Change::Counter`]; a fall means that the writer's knowledge is stale.
+    Fence,
+    /// Freely and without `version`.
+    Touch,
+    /// Freely, in a final state too; `version` rises with it.
+    Metadata,
+    /// By one with each update that changes more than counters and touches; assigned by the
+    /// access method.
+    Version,
+    /// The transaction's start time after such an update; assigned by the access method unless
+    /// the writer set it.
+    UpdatedAt,
+}
+
+/// One state of an entity's state column.
+#[derive(Debug, Clone, Copy)]
+pub struct State {
+    /// The enum label; `true` or `false` where the column is a boolean.
+    pub label: &'static str,
+    /// The states that may follow, by label. None: the state is final.
+    pub next: &'static [&'static str],
+}
+
+impl State {
+    /// Whether no other state may follow.
+    pub const fn is_final(&self) -> bool {
+        self.next.is_empty()
+    }
+}
+
+/// A set of an entity's columns, by position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ColumnSet(u64);
+
+impl ColumnSet {
+    /// No column.
+    pub const EMPTY: Self = Self(0);
+
+    /// This set and the column at `position`.
+    #[must_use]
+    pub const fn with(self, position: usize) -> Self {
+        Self(self.0 | 1 << position)
+    }
+
+    /// Whether the column at `position` is in it.
+    pub const fn contains(self, position: usize) -> bool {
+        self.0 & 1 << position != 0
+    }
+
+    /// Whether it has no column.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The positions in it, rising.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..Entity::MAX_COLUMNS).filter(move |&position| self.contains(position))
+    }
+}
+
+/// What an update changes in one row: all that a rule gets to see.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowChange {
+    /// The required columns whose value differs between the old and the new row.
+    pub changed: ColumnSet,
+    /// Whether a column beyond the required ones differs, generated columns aside.
+    pub others_changed: bool,
+    /// The old and the new state, as positions in [`Entity::states`]; `None` for a value that is
+    /// null or not among them.
+    pub state: (Option<usize>, Option<usize>),
+    /// The old and the new version, as written by the updater.
+    pub version: (Option<i64>, Option<i64>),
+    /// The first counter or fence that falls: its position, its old and its new value (`None` is
+    /// null).
+    pub fallen: Option<(usize, i64, Option<i64>)>,
+}
+
+/// The columns that the access method assigns to the new row after a rule's consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Assign {
+    /// The new version, where it has to be set.
+    pub version: Option<i64>,
+    /// Whether `updated_at` becomes the transaction's start time.
+    pub updated_at: bool,
+}
