@@ -50,8 +50,6 @@ pub enum CaliberError {
 
     #[error("relation \"{schema}.{table}\" does not exist")]
     TableMissing { schema: String, table: &'static str },
-    #[error("schema \"{schema}\" does not exist")]
-    SchemaMissing { schema: String },
     #[error("\"{schema}.{table}\" is not a {entity} table")]
     NotAnEntityTable { schema: String, table: &'static str, entity: &'static str },
     #[error("table \"{table}\" lacks the index that this function needs")]
@@ -67,6 +65,8 @@ pub enum CaliberError {
     NoSuchRow { entity: &'static str, id: Uuid },
     #[error("{entity} {id} was changed by another writer")]
     StaleVersion { entity: &'static str, id: Uuid, expected: i64, current: i64 },
+    #[error("sequence {given} is not the next one of scope {id}")]
+    StaleSequence { id: Uuid, given: i32, next: i32 },
     #[error("fence is missing for {entity} {id}")]
     FenceMissing { entity: &'static str, id: Uuid, current: i64 },
     #[error("fence {fence} is stale for {entity} {id}")]
@@ -83,6 +83,10 @@ pub enum CaliberError {
     Argument { argument: &'static str, reason: String, hint: Option<String> },
     #[error("could not serialize access due to concurrent update")]
     Serialization,
+    #[error("row to be changed was already modified by an operation triggered by the current command")]
+    ModifiedByTrigger,
+    #[error("{0}")]
+    Internal(String),
     #[error("heap-only tuple ({block},{offset}) in table \"{table}\" has no root")]
     BrokenHotChain { table: String, block: u32, offset: u16 },
 }
@@ -107,6 +111,7 @@ impl CaliberError {
             | E::WrongState { .. } => "55000",
             E::FenceFell { .. }
             | E::StaleVersion { .. }
+            | E::StaleSequence { .. }
             | E::FenceMissing { .. }
             | E::FenceStale { .. }
             | E::FenceUnknown { .. } => "55006",
@@ -118,14 +123,15 @@ impl CaliberError {
             | E::NotAnEntityTable { .. }
             | E::IndexMissing { .. } => "42P16",
             E::TableMissing { .. } => "42P01",
-            E::SchemaMissing { .. } => "3F000",
             E::RowSecurity { .. } | E::Partitioned { .. } | E::RewriteRules { .. } => "0A000",
             E::NoSuchRow { .. } => "P0002",
             E::Budget { .. } => "54000",
             E::ExistsDifferently { .. } => "23505",
             E::Argument { .. } => "22023",
             E::Serialization => "40001",
+            E::ModifiedByTrigger => "27000",
             E::BrokenHotChain { .. } => "XX001",
+            E::Internal(_) => "XX000",
         }
     }
 
@@ -183,6 +189,7 @@ impl CaliberError {
             E::StaleVersion { expected, current, .. } => {
                 Some(format!("The expected version is {expected}, the current version is {current}."))
             }
+            E::StaleSequence { next, .. } => Some(format!("The next sequence is {next}.")),
             E::FenceMissing { current, .. } => {
                 Some(format!("The current fence is {current}."))
             }
@@ -200,11 +207,12 @@ impl CaliberError {
             }
             E::Argument { reason, .. } => Some(reason.clone()),
             E::TableMissing { .. }
-            | E::SchemaMissing { .. }
             | E::Partitioned { .. }
             | E::RewriteRules { .. }
             | E::NoSuchRow { .. }
             | E::Serialization
+            | E::ModifiedByTrigger
+            | E::Internal(_)
             | E::BrokenHotChain { .. } => None,
         }
     }
@@ -216,7 +224,7 @@ impl CaliberError {
             E::ColumnMissing { .. } | E::ColumnType { .. } => Some(
                 "Add the column, or give the key column type uuid for a plain table.".to_owned(),
             ),
-            E::TableMissing { .. } | E::SchemaMissing { .. } => Some(
+            E::TableMissing { .. } => Some(
                 "Create the tables with SELECT caliber_init(), or point caliber.schema at them."
                     .to_owned(),
             ),
@@ -235,6 +243,10 @@ impl CaliberError {
             }
             E::Budget { .. } => Some(
                 "Raise token_budget with caliber_scope_update(), or open another scope.".to_owned(),
+            ),
+            E::ModifiedByTrigger => Some(
+                "Consider using an AFTER trigger instead of a BEFORE trigger to propagate changes to other rows."
+                    .to_owned(),
             ),
             E::PartitionMove { .. } => {
                 Some("Partition by a fixed column.".to_owned())

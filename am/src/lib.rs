@@ -5,6 +5,28 @@
 //! change comes in through [`model::Model`].
 //!
 //! Without a `pgNN` feature only [`model`] and [`error`] are built, which need no PostgreSQL.
+//! With one, the rooms are:
+//!
+//! | room | what is in it |
+//! | --- | --- |
+//! | [`pg`] | guard types and views over what PostgreSQL hands out: relations, slots, snapshots |
+//! | [`storage`] | the access method: heap's routine, the six write doors, the two index scans |
+//! | [`table`] | the executor's duties for the SQL functions: open, look up, lock, write |
+//! | [`fmgr`] | how SQL calls a Rust function and gets its answer |
+
+#![cfg_attr(feature = "pg", allow(unsafe_code))] // the one crate that talks to C
 
 pub mod error;
 pub mod model;
+
+#[cfg(feature = "pg")]
+pub mod fmgr;
+#[cfg(feature = "pg")]
+pub mod pg;
+#[cfg(feature = "pg")]
+pub mod storage;
+#[cfg(feature = "pg")]
+pub mod table;
+#[cfg(feature = "pg")]
+#[doc(hidden)]
+pub use pgrx;

@@ -1,1 +1,17 @@
-//! Shared by the tests.
+//! What the test programs share: the server under test, a schema a test, and assertions that
+//! show the server's whole error.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod db;
+mod fixture;
+pub mod gen_values;
+pub mod psql;
+mod schema;
+mod server;
+
+pub use db::{Db, assert_sqlstate, lit, opt, show};
+pub use fixture::{Tree, lease};
+pub use postgres::error::DbError;
+pub use schema::Schema;
+pub use server::Server;

@@ -1,0 +1,16 @@
+//! Guard types and views over what PostgreSQL hands out.
+//!
+//! A guard is named by what it holds and releases it when dropped. While a PostgreSQL error
+//! unwinds, guards release nothing: the transaction's abort frees buffers, locks, snapshots and
+//! relation references by itself, and in the right order.
+
+pub mod clock;
+pub mod layout;
+pub mod memory;
+pub mod ports;
+pub mod relation;
+pub mod report;
+pub mod slot;
+pub mod snapshot;
+pub mod types;
+pub mod value;

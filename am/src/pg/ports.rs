@@ -1,0 +1,166 @@
+//! C macros that the bindings cannot carry, and every difference between PostgreSQL versions.
+//!
+//! Macros keep their C names in lower case. Version differences have positive names
+//! (`since_pg18`) and stand nowhere else.
+
+use pgrx_pg_sys as pg_sys;
+
+/// The most line pointers that fit on one heap page: `MaxHeapTuplesPerPage`, which is
+/// `(BLCKSZ - SizeOfPageHeaderData) / (MAXALIGN(SizeofHeapTupleHeader) + sizeof(ItemIdData))`.
+pub const MAX_HEAP_TUPLES_PER_PAGE: usize =
+    (pg_sys::BLCKSZ as usize - PAGE_HEADER_SIZE) / (HEAP_TUPLE_HEADER_SIZE + ITEM_ID_SIZE);
+
+/// `SizeOfPageHeaderData`: the page header without its line pointers.
+const PAGE_HEADER_SIZE: usize = memoffset::offset_of!(pg_sys::PageHeaderData, pd_linp);
+/// `MAXALIGN(SizeofHeapTupleHeader)`: 23 bytes, rounded up to 8.
+const HEAP_TUPLE_HEADER_SIZE: usize =
+    memoffset::offset_of!(pg_sys::HeapTupleHeaderData, t_bits).next_multiple_of(8);
+/// `sizeof(ItemIdData)`
+const ITEM_ID_SIZE: usize = size_of::<pg_sys::ItemIdData>();
+
+/// The lowest OID of objects that users and extensions create: `FirstNormalObjectId`.
+pub const FIRST_NORMAL_OBJECT_ID: u32 = 16384;
+
+/// Whether this transaction reads by one snapshot from start to end (REPEATABLE READ and
+/// SERIALIZABLE): `IsolationUsesXactSnapshot()`.
+pub fn isolation_uses_xact_snapshot() -> bool {
+    // SAFETY: a plain int that only this backend's main thread writes.
+    let level = unsafe { pg_sys::XactIsoLevel };
+    level >= pg_sys::XACT_REPEATABLE_READ as i32
+}
+
+/// Whether the snapshot is an MVCC one, not a special one such as SnapshotAny.
+///
+/// # Safety
+/// `snapshot` points to a valid snapshot.
+pub unsafe fn is_mvcc_snapshot(snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: the caller vouches for the pointer.
+    let kind = unsafe { (*snapshot).snapshot_type };
+    kind == pg_sys::SnapshotType::SNAPSHOT_MVCC
+        || kind == pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC
+}
+
+/// `SnapshotAny`: every tuple version is visible.
+pub fn snapshot_any() -> pg_sys::Snapshot {
+    &raw mut pg_sys::SnapshotAnyData
+}
+
+/// Starts an index scan.
+///
+/// # Safety
+/// As `index_beginscan`: open, locked relations and a snapshot that outlives the scan.
+pub unsafe fn index_beginscan(
+    heap: pg_sys::Relation,
+    index: pg_sys::Relation,
+    snapshot: pg_sys::Snapshot,
+    keys: i32,
+) -> pg_sys::IndexScanDesc {
+    #[cfg(feature = "pg18")]
+    // SAFETY: passed on; since 18 a null pointer means that nothing is counted for EXPLAIN.
+    unsafe {
+        pg_sys::index_beginscan(heap, index, snapshot, std::ptr::null_mut(), keys, 0)
+    }
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: passed on.
+    unsafe {
+        pg_sys::index_beginscan(heap, index, snapshot, keys, 0)
+    }
+}
+
+/// Gives the executor state its range table, here of one entry.
+///
+/// # Safety
+/// As `ExecInitRangeTable`: lists in memory that outlives the state.
+pub unsafe fn exec_init_range_table(
+    estate: *mut pg_sys::EState,
+    range_table: *mut pg_sys::List,
+    permissions: *mut pg_sys::List,
+) {
+    #[cfg(feature = "pg18")]
+    {
+        // SAFETY: allocates one word in the current context.
+        let unpruned = unsafe { pg_sys::bms_make_singleton(1) };
+        // SAFETY: passed on; since 18 the entries that were not pruned are named.
+        unsafe { pg_sys::ExecInitRangeTable(estate, range_table, permissions, unpruned) }
+    }
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: passed on.
+    unsafe {
+        pg_sys::ExecInitRangeTable(estate, range_table, permissions)
+    }
+}
+
+/// Fires the BEFORE ROW UPDATE triggers; false: a trigger left the row out.
+///
+/// # Safety
+/// As `ExecBRUpdateTriggers`.
+pub unsafe fn exec_br_update_triggers(
+    estate: *mut pg_sys::EState,
+    epq: *mut pg_sys::EPQState,
+    target: *mut pg_sys::ResultRelInfo,
+    tid: pg_sys::ItemPointer,
+    new: *mut pg_sys::TupleTableSlot,
+    result: *mut pg_sys::TM_Result::Type,
+    failure: *mut pg_sys::TM_FailureData,
+) -> bool {
+    let none = std::ptr::null_mut();
+    #[cfg(feature = "pg18")]
+    // SAFETY: passed on; since 18 the last argument says whether a MERGE is under way.
+    unsafe {
+        pg_sys::ExecBRUpdateTriggers(estate, epq, target, tid, none, new, result, failure, false)
+    }
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: passed on.
+    unsafe {
+        pg_sys::ExecBRUpdateTriggers(estate, epq, target, tid, none, new, result, failure)
+    }
+}
+
+/// Fires the BEFORE ROW DELETE triggers; false: a trigger left the row out.
+///
+/// # Safety
+/// As `ExecBRDeleteTriggers`.
+pub unsafe fn exec_br_delete_triggers(
+    estate: *mut pg_sys::EState,
+    epq: *mut pg_sys::EPQState,
+    target: *mut pg_sys::ResultRelInfo,
+    tid: pg_sys::ItemPointer,
+    result: *mut pg_sys::TM_Result::Type,
+    failure: *mut pg_sys::TM_FailureData,
+) -> bool {
+    let none = std::ptr::null_mut();
+    let no_slot = std::ptr::null_mut();
+    #[cfg(feature = "pg18")]
+    // SAFETY: passed on; since 18 the last argument says whether a MERGE is under way.
+    unsafe {
+        pg_sys::ExecBRDeleteTriggers(
+            estate, epq, target, tid, none, no_slot, result, failure, false,
+        )
+    }
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: passed on.
+    unsafe {
+        pg_sys::ExecBRDeleteTriggers(estate, epq, target, tid, none, no_slot, result, failure)
+    }
+}
+
+/// One attribute of a tuple descriptor.
+///
+/// # Safety
+/// `index` (from 0) is less than the descriptor's `natts`.
+pub unsafe fn tuple_desc_attr(
+    desc: pg_sys::TupleDesc,
+    index: usize,
+) -> *mut pg_sys::FormData_pg_attribute {
+    #[cfg(feature = "pg18")]
+    // SAFETY: the caller vouches for the index.
+    unsafe {
+        pg_sys::TupleDescAttr(desc, index as i32)
+    }
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: before 18 the attributes are an array at the end of the descriptor; the caller
+    // vouches for the index.
+    unsafe {
+        (*desc).attrs.as_mut_ptr().add(index)
+    }
+}

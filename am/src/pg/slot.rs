@@ -1,0 +1,150 @@
+//! Tuple table slots.
+
+use super::relation::Rel;
+use super::value::Value;
+use pgrx_pg_sys as pg_sys;
+use std::marker::PhantomData;
+
+/// A slot that somebody else owns, for as long as `'s`.
+#[derive(Clone, Copy)]
+pub struct Slot<'s> {
+    pointer: *mut pg_sys::TupleTableSlot,
+    owner: PhantomData<&'s ()>,
+}
+
+impl<'s> Slot<'s> {
+    /// # Safety
+    /// `pointer` is a valid slot for `'s`.
+    pub unsafe fn from_raw(pointer: *mut pg_sys::TupleTableSlot) -> Self {
+        Self { pointer, owner: PhantomData }
+    }
+
+    /// The raw pointer, for calls into PostgreSQL.
+    pub fn as_ptr(self) -> *mut pg_sys::TupleTableSlot {
+        self.pointer
+    }
+
+    fn data(&self) -> &pg_sys::TupleTableSlot {
+        // SAFETY: valid for 's.
+        unsafe { &*self.pointer }
+    }
+
+    fn width(&self) -> usize {
+        let desc = self.data().tts_tupleDescriptor;
+        // SAFETY: a slot that stores rows has its descriptor.
+        let natts = unsafe { (*desc).natts };
+        natts as usize
+    }
+
+    /// Extracts all attributes.
+    pub fn deform(self) -> (&'s [pg_sys::Datum], &'s [bool]) {
+        // SAFETY: valid for 's.
+        unsafe { pg_sys::slot_getallattrs(self.pointer) };
+        let width = self.width();
+        let (values, nulls) = (self.data().tts_values, self.data().tts_isnull);
+        // SAFETY: the slot's arrays are as long as its descriptor.
+        let values = unsafe { std::slice::from_raw_parts(values, width) };
+        // SAFETY: as above.
+        let nulls = unsafe { std::slice::from_raw_parts(nulls, width) };
+        (values, nulls)
+    }
+
+    /// One attribute, by attribute number (from 1).
+    pub fn get(self, attno: i16) -> Value<'s> {
+        let mut is_null = false;
+        // SAFETY: valid for 's; the number is one of the descriptor's.
+        let datum = unsafe { pg_sys::slot_getattr(self.pointer, attno.into(), &mut is_null) };
+        // SAFETY: by-reference values live in the slot.
+        unsafe { Value::from_datum(datum, is_null) }
+    }
+
+    /// The row's address.
+    pub fn tid(self) -> pg_sys::ItemPointerData {
+        self.data().tts_tid
+    }
+
+    /// Replaces the content by a row of these values, which must outlive it.
+    pub fn store(self, values: &[pg_sys::Datum], nulls: &[bool]) {
+        assert!(values.len() == self.width() && nulls.len() == self.width());
+        // SAFETY: valid for 's.
+        unsafe { pg_sys::ExecClearTuple(self.pointer) };
+        let (to_values, to_nulls) = (self.data().tts_values, self.data().tts_isnull);
+        // SAFETY: the slot's arrays are as long as its descriptor, which was just compared.
+        unsafe { to_values.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+        // SAFETY: as above.
+        unsafe { to_nulls.copy_from_nonoverlapping(nulls.as_ptr(), nulls.len()) };
+        // SAFETY: the slot is empty and its arrays are filled.
+        unsafe { pg_sys::ExecStoreVirtualTuple(self.pointer) };
+    }
+
+    /// Whether the values in the slot's arrays are the row itself, not extracted from a tuple.
+    fn is_virtual(self) -> bool {
+        if std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsVirtual) {
+            return true;
+        }
+        if !std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
+            return false;
+        }
+        let slot = self.pointer.cast::<pg_sys::BufferHeapTupleTableSlot>();
+        // SAFETY: a slot with these operations has this layout.
+        let tuple = unsafe { (*slot).base.tuple };
+        tuple.is_null()
+    }
+
+    /// Sets by-value attributes (by index from 0) of the row in the slot, leaving the others.
+    ///
+    /// The caller's own slot changes, so that the indexes, RETURNING and triggers see the values.
+    pub fn assign(self, new: &[(usize, pg_sys::Datum)]) {
+        if self.is_virtual() {
+            for &(index, datum) in new {
+                assert!(index < self.width());
+                let (values, nulls) = (self.data().tts_values, self.data().tts_isnull);
+                // SAFETY: the index was just checked.
+                unsafe { values.add(index).write(datum) };
+                // SAFETY: as above.
+                unsafe { nulls.add(index).write(false) };
+            }
+            return;
+        }
+        let (values, nulls) = self.deform();
+        let (mut values, mut nulls) = (values.to_vec(), nulls.to_vec());
+        for &(index, datum) in new {
+            values[index] = datum;
+            nulls[index] = false;
+        }
+        let desc = self.data().tts_tupleDescriptor;
+        // SAFETY: the arrays are as long as the descriptor; the tuple copies what they point to.
+        let tuple =
+            unsafe { pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) };
+        // SAFETY: the slot copies the tuple and frees it.
+        unsafe { pg_sys::ExecForceStoreHeapTuple(tuple, self.pointer, true) };
+    }
+}
+
+/// A slot of its own for rows of one table, dropped with this guard.
+pub struct OwnedSlot {
+    pointer: *mut pg_sys::TupleTableSlot,
+}
+
+impl OwnedSlot {
+    /// A slot of the kind that the table's access method stores into.
+    pub fn for_table(rel: Rel<'_>) -> Self {
+        // SAFETY: an open relation; the slot keeps a reference to its descriptor.
+        let pointer = unsafe { pg_sys::table_slot_create(rel.as_ptr(), std::ptr::null_mut()) };
+        Self { pointer }
+    }
+
+    /// The slot, for as long as this guard.
+    pub fn slot(&self) -> Slot<'_> {
+        Slot { pointer: self.pointer, owner: PhantomData }
+    }
+}
+
+impl Drop for OwnedSlot {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: created by this guard.
+            unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.pointer) };
+        }
+    }
+}

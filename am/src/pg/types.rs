@@ -1,0 +1,99 @@
+//! Types by name, in a schema that is known: never through search_path.
+
+use pgrx_pg_sys as pg_sys;
+use std::ffi::{CStr, CString};
+
+/// The OID of the type `name` in the schema; `None` when there is none.
+pub fn type_in(namespace: pg_sys::Oid, name: &str) -> Option<pg_sys::Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name is a valid C string that outlives the call; the look-up copies nothing.
+    let oid = unsafe {
+        pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::TYPENAMENSP as i32,
+            pg_sys::Anum_pg_type_oid as pg_sys::AttrNumber,
+            pg_sys::Datum::from(name.as_ptr()),
+            pg_sys::Datum::from(namespace),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        )
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// The OID of an enum's label; `None` when the enum has no such label.
+pub fn enum_label(enum_type: pg_sys::Oid, label: &str) -> Option<pg_sys::Oid> {
+    let label = CString::new(label).ok()?;
+    // SAFETY: the label is a valid C string that outlives the call.
+    let oid = unsafe {
+        pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::ENUMTYPOIDNAME as i32,
+            pg_sys::Anum_pg_enum_oid as pg_sys::AttrNumber,
+            pg_sys::Datum::from(enum_type),
+            pg_sys::Datum::from(label.as_ptr()),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        )
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// The label behind an enum value.
+pub fn enum_label_text(value: pg_sys::Oid) -> Option<String> {
+    syscache_row(
+        pg_sys::SysCacheIdentifier::ENUMOID as i32,
+        value,
+        |row: &pg_sys::FormData_pg_enum| name_text(&row.enumlabel),
+    )
+}
+
+/// Name, schema and kind of a type.
+pub fn describe(type_oid: pg_sys::Oid) -> Option<TypeRow> {
+    syscache_row(
+        pg_sys::SysCacheIdentifier::TYPEOID as i32,
+        type_oid,
+        |row: &pg_sys::FormData_pg_type| TypeRow {
+            name: name_text(&row.typname),
+            namespace: row.typnamespace,
+            is_domain: row.typtype as u8 == pg_sys::TYPTYPE_DOMAIN,
+        },
+    )
+}
+
+/// What [`describe`] tells of a type.
+pub struct TypeRow {
+    /// Its name without the schema.
+    pub name: String,
+    /// Its schema.
+    pub namespace: pg_sys::Oid,
+    /// Whether it is a domain.
+    pub is_domain: bool,
+}
+
+/// A type as SQL writes it, for messages.
+pub fn format_type(type_oid: pg_sys::Oid) -> String {
+    // SAFETY: returns a palloc'd string for every OID, `???` for an unknown one.
+    let text = unsafe { pg_sys::format_type_be(type_oid) };
+    // SAFETY: a C string in the current memory context.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// Reads one catalog row by OID through the syscache.
+fn syscache_row<R, T>(cache: i32, oid: pg_sys::Oid, read: impl FnOnce(&R) -> T) -> Option<T> {
+    // SAFETY: a cache that is keyed by one OID.
+    let tuple = unsafe { pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(oid)) };
+    if tuple.is_null() {
+        return None;
+    }
+    // SAFETY: the tuple is valid until it is released.
+    let row = unsafe { pg_sys::GETSTRUCT(tuple) };
+    // SAFETY: the catalog's fixed part has the layout of its form struct.
+    let result = read(unsafe { &*row.cast::<R>() });
+    // SAFETY: found above.
+    unsafe { pg_sys::ReleaseSysCache(tuple) };
+    Some(result)
+}
+
+fn name_text(name: &pg_sys::NameData) -> String {
+    // SAFETY: a NameData ends with a zero byte.
+    unsafe { CStr::from_ptr((&raw const name.data).cast()) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,242 @@
+//! The one pipeline behind all write doors: form the row, check the rule.
+
+use super::shape::{self, Shape};
+use super::model;
+use crate::error::{CaliberError, CaliberResult};
+use crate::model::{Change, ColumnType, RowChange};
+use crate::pg::ports;
+use crate::pg::relation::Rel;
+use crate::pg::slot::Slot;
+use pgrx_pg_sys as pg_sys;
+
+/// The shape that a write to this relation must respect; `None` for a plain table and for writes
+/// that are not a user's: rewrites and logical replication.
+///
+/// # Errors
+/// 42P16: the table is not, or no longer, the shape of its entity.
+pub fn users_shape(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
+    // SAFETY: reads whether this process is a worker of logical replication.
+    if rel.is_rewrite_target() || unsafe { pg_sys::IsLogicalWorker() } {
+        return Ok(None);
+    }
+    shape::of_written(rel)
+}
+
+/// Completes an inserted row: a null `version` is 1, a null `updated_at` the transaction's start.
+///
+/// Any value that is there stays, so that a restore is exact. (Entity tables of `caliber_init`
+/// refuse the nulls before this; a user's own table may allow them.)
+pub fn form_inserted(shape: &Shape, slot: Slot<'_>) {
+    let version = shape.index_of(Change::Version);
+    let updated_at = shape.index_of(Change::UpdatedAt);
+    let (Some(version), Some(updated_at)) = (version, updated_at) else { return };
+    let (_, nulls) = slot.deform();
+    let mut assign = Vec::new();
+    if nulls[version] {
+        assign.push((version, pg_sys::Datum::from(1_i64)));
+    }
+    if nulls[updated_at] {
+        assign.push((updated_at, transaction_start()));
+    }
+    if !assign.is_empty() {
+        slot.assign(&assign);
+    }
+}
+
+/// Judges an update and, if it is allowed, assigns `version` and `updated_at` in the slot.
+///
+/// Called again with the next version of the row after EvalPlanQual, so it has no effect but on
+/// the slot.
+///
+/// # Safety
+/// `rel` is open and `old` is the address of a row version that exists.
+///
+/// # Errors
+/// The rule that the update breaks.
+pub unsafe fn form_updated(
+    rel: pg_sys::Relation,
+    shape: &Shape,
+    old: pg_sys::ItemPointerData,
+    slot: Slot<'_>,
+) -> CaliberResult<()> {
+    let Some(model) = model() else { return Ok(()) };
+    // SAFETY: the caller vouches for both.
+    let change = unsafe { compare(rel, shape, old, slot) }?;
+    let assign = model.judge_update(shape.entity(), &change)?;
+    let mut new = Vec::new();
+    if let (Some(version), Some(index)) = (assign.version, shape.index_of(Change::Version)) {
+        new.push((index, pg_sys::Datum::from(version)));
+    }
+    if let (true, Some(index)) = (assign.updated_at, shape.index_of(Change::UpdatedAt)) {
+        new.push((index, transaction_start()));
+    }
+    if !new.is_empty() {
+        slot.assign(&new);
+    }
+    Ok(())
+}
+
+fn transaction_start() -> pg_sys::Datum {
+    // SAFETY: inside a transaction.
+    pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() })
+}
+
+/// What differs between the old version and the row in the slot.
+///
+/// # Safety
+/// As [`form_updated`].
+unsafe fn compare(
+    rel: pg_sys::Relation,
+    shape: &Shape,
+    old: pg_sys::ItemPointerData,
+    slot: Slot<'_>,
+) -> CaliberResult<RowChange> {
+    // SAFETY: the caller vouches for it.
+    let Some(rel) = (unsafe { Rel::from_raw(rel) }) else { return Ok(RowChange::default()) };
+    // SAFETY: the relation is open and the version exists.
+    let old = unsafe { OldVersion::fetch(rel, old) }?;
+    let (new_values, new_nulls) = slot.deform();
+    let columns = rel.columns();
+
+    let mut differs = vec![false; columns.len()];
+    for (index, attribute) in columns.live() {
+        // A generated column only follows the columns that it is computed from.
+        if attribute.attgenerated != 0 {
+            continue;
+        }
+        differs[index] = old.nulls[index] != new_nulls[index]
+            || !old.nulls[index]
+                && !same_image(attribute, old.values[index], new_values[index]);
+    }
+
+    let mut change = RowChange::default();
+    let datum = |values: &[pg_sys::Datum], nulls: &[bool], i: usize| (!nulls[i]).then(|| values[i]);
+    for (position, column) in shape.entity().columns.iter().enumerate() {
+        let index = shape.attno(position) as usize - 1;
+        let before = datum(&old.values, &old.nulls, index);
+        let after = datum(new_values, new_nulls, index);
+        if std::mem::take(&mut differs[index]) {
+            change.changed = change.changed.with(position);
+        }
+        match column.change {
+            Change::State => {
+                let state = |d: Option<_>| d.and_then(|d| shape.state_of(column.ty, d));
+                change.state = (state(before), state(after));
+            }
+            Change::Version => {
+                change.version = (integer(column.ty, before), integer(column.ty, after));
+            }
+            Change::Counter | Change::Fence => {
+                let (before, after) = (integer(column.ty, before), integer(column.ty, after));
+                if let Some(before) = before
+                    && after.is_none_or(|after| after < before)
+                    && change.fallen.is_none()
+                {
+                    change.fallen = Some((position, before, after));
+                }
+            }
+            _ => {}
+        }
+    }
+    change.others_changed = differs.contains(&true);
+    Ok(change)
+}
+
+fn integer(ty: ColumnType, datum: Option<pg_sys::Datum>) -> Option<i64> {
+    datum.map(|d| if ty == ColumnType::Int4 { i64::from(d.value() as i32) } else { d.value() as i64 })
+}
+
+/// Whether two values are the same to the bit once detoasted.
+fn same_image(
+    attribute: &pg_sys::FormData_pg_attribute,
+    old: pg_sys::Datum,
+    new: pg_sys::Datum,
+) -> bool {
+    if attribute.attbyval {
+        return old.value() == new.value();
+    }
+    if attribute.attlen == -1 {
+        // An untouched value is the same varlena, often the same pointer to the toast table:
+        // seen without fetching it.
+        let (a, b) = (old.cast_mut_ptr::<u8>(), new.cast_mut_ptr::<u8>());
+        // SAFETY: both are varlena values of existing rows.
+        let lengths = unsafe { (pgrx::varsize_any(a.cast()), pgrx::varsize_any(b.cast())) };
+        if lengths.0 == lengths.1 {
+            // SAFETY: as above, and each is that long.
+            let (a, b) = unsafe {
+                (
+                    std::slice::from_raw_parts(a, lengths.0),
+                    std::slice::from_raw_parts(b, lengths.1),
+                )
+            };
+            if a == b {
+                return true;
+            }
+        }
+    }
+    // SAFETY: two values of the attribute's type.
+    unsafe { pg_sys::datum_image_eq(old, new, attribute.attbyval, attribute.attlen.into()) }
+}
+
+/// The version of a row that an update replaces, with its buffer pinned.
+///
+/// It is fetched whatever the snapshot: the version's user data never changes, and when somebody
+/// else was faster heap says so and the executor comes again with the next version.
+struct OldVersion {
+    buffer: pg_sys::Buffer,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+impl OldVersion {
+    /// # Safety
+    /// `rel` is open and `tid` the address of a row version that exists.
+    unsafe fn fetch(rel: Rel<'_>, tid: pg_sys::ItemPointerData) -> CaliberResult<Self> {
+        let columns = rel.columns();
+        let mut tuple = pg_sys::HeapTupleData { t_self: tid, ..Default::default() };
+        let mut old = Self {
+            buffer: pg_sys::InvalidBuffer as pg_sys::Buffer,
+            values: vec![pg_sys::Datum::null(); columns.len()],
+            nulls: vec![true; columns.len()],
+        };
+        // SAFETY: heap stores the row; on success the buffer is left pinned.
+        let found = unsafe {
+            pg_sys::heap_fetch(
+                rel.as_ptr(),
+                ports::snapshot_any(),
+                &mut tuple,
+                &mut old.buffer,
+                false,
+            )
+        };
+        if !found {
+            let (block, offset) = (tid.ip_blkid, tid.ip_posid);
+            return Err(CaliberError::BrokenHotChain {
+                table: rel.name(),
+                block: u32::from(block.bi_hi) << 16 | u32::from(block.bi_lo),
+                offset,
+            });
+        }
+        // SAFETY: the tuple is in the pinned buffer and the arrays are as long as the descriptor.
+        unsafe {
+            pg_sys::heap_deform_tuple(
+                &mut tuple,
+                columns.as_ptr(),
+                old.values.as_mut_ptr(),
+                old.nulls.as_mut_ptr(),
+            );
+        }
+        Ok(old)
+    }
+}
+
+impl Drop for OldVersion {
+    fn drop(&mut self) {
+        let pinned = self.buffer != pg_sys::InvalidBuffer as pg_sys::Buffer;
+        if pinned && !std::thread::panicking() {
+            // SAFETY: pinned by heap_fetch.
+            unsafe { pg_sys::ReleaseBuffer(self.buffer) };
+        }
+    }
+}
+

@@ -1,0 +1,14 @@
+//! What the executor owes a table, carried out without SQL for the SQL functions.
+//!
+//! The order is the executor's: privileges, row-level security, read-only and parallel mode, lock
+//! ([`Table::open`]), snapshot ([`crate::pg::snapshot`]), look-up ([`lookup`]), row lock
+//! ([`lock`]), then triggers, defaults, constraints, the access method, indexes and triggers again
+//! ([`writer`]).
+
+pub mod lock;
+pub mod lookup;
+mod open;
+pub mod row;
+pub mod writer;
+
+pub use open::{Access, Table, entity_of};

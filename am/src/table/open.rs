@@ -1,0 +1,266 @@
+//! Opening an entity's table by name, as far as the caller may.
+
+use crate::error::{CaliberError, CaliberResult};
+use crate::model::{ColumnType, Entity};
+use crate::pg::relation::{OpenRel, Rel};
+use crate::pg::report::raise;
+use crate::pg::types;
+use crate::pg::value::Value;
+use crate::storage::shape::{self, Shape};
+use pgrx::pg_guard;
+use pgrx_pg_sys as pg_sys;
+use std::ffi::{CStr, CString, c_void};
+
+/// What a function is going to do with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    privileges: u32,
+    lock: u32,
+    /// The SQL command for the message that refuses it in a read-only transaction.
+    command: Option<&'static CStr>,
+}
+
+impl Access {
+    /// Read rows.
+    pub const READ: Self =
+        Self { privileges: pg_sys::ACL_SELECT, lock: pg_sys::AccessShareLock, command: None };
+    /// Read rows and lock them, as `SELECT ... FOR SHARE`.
+    pub const LOCK: Self = Self {
+        privileges: pg_sys::ACL_SELECT | pg_sys::ACL_UPDATE,
+        lock: pg_sys::RowShareLock,
+        command: Some(c"SELECT FOR SHARE"),
+    };
+    /// Read rows and update them.
+    pub const UPDATE: Self = Self {
+        privileges: pg_sys::ACL_SELECT | pg_sys::ACL_UPDATE,
+        lock: pg_sys::RowExclusiveLock,
+        command: Some(c"UPDATE"),
+    };
+    /// Insert rows, and read them for the comparison of an idempotent create.
+    pub const INSERT: Self = Self {
+        privileges: pg_sys::ACL_SELECT | pg_sys::ACL_INSERT,
+        lock: pg_sys::RowExclusiveLock,
+        command: Some(c"INSERT"),
+    };
+    /// Read rows and delete them.
+    pub const DELETE: Self = Self {
+        privileges: pg_sys::ACL_SELECT | pg_sys::ACL_DELETE,
+        lock: pg_sys::RowExclusiveLock,
+        command: Some(c"DELETE"),
+    };
+    /// Insert rows beside rows that are locked `FOR SHARE`.
+    pub const INSERT_AND_LOCK: Self =
+        Self { privileges: Self::INSERT.privileges | Self::LOCK.privileges, ..Self::INSERT };
+}
+
+/// An entity's table, open and locked; the lock stays until the transaction ends.
+pub struct Table {
+    open: OpenRel,
+    shape: Shape,
+}
+
+impl Table {
+    /// Opens the table of the entity in the schema.
+    ///
+    /// # Errors
+    /// 42501 without the privileges, before anything is locked or read; 0A000 when row-level
+    /// security is active for the caller, the table is partitioned or has rewrite rules; 25006
+    /// in a read-only transaction; 42P01 when there is no such table; 42P16 when it does not
+    /// store the entity.
+    pub fn open(schema: &CStr, entity: &'static Entity, access: Access) -> CaliberResult<Self> {
+        let oid = find_and_lock(schema, entity, access)?;
+        let open = OpenRel::locked_table(oid);
+        let rel = open.rel();
+        if rel.is_partitioned() {
+            return Err(CaliberError::Partitioned { table: rel.name() });
+        }
+        let shape = match is_ours(rel).then(|| shape::of(rel)).transpose()?.flatten() {
+            Some(shape) if std::ptr::eq(shape.entity(), entity) => shape,
+            _ => {
+                return Err(CaliberError::NotAnEntityTable {
+                    schema: schema.to_string_lossy().into_owned(),
+                    table: entity.table,
+                    entity: entity.name,
+                });
+            }
+        };
+        if access.command.is_some() && rel.has_rules() {
+            return Err(CaliberError::RewriteRules { table: rel.name() });
+        }
+        Ok(Self { open, shape })
+    }
+
+    /// The entity that it stores.
+    pub fn entity(&self) -> &'static Entity {
+        self.shape.entity()
+    }
+
+    /// The relation.
+    pub fn rel(&self) -> Rel<'_> {
+        self.open.rel()
+    }
+
+    /// Where the entity's columns are.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The attribute number of the entity's column at `position`.
+    pub fn attno(&self, position: usize) -> i16 {
+        self.shape.attno(position)
+    }
+
+    /// The schema of the extension, in which its types are.
+    pub fn extension_namespace(&self) -> pg_sys::Oid {
+        shape::extension_namespace(self.rel())
+    }
+
+    /// The value with this label for the enum column at `position`.
+    ///
+    /// # Errors
+    /// 42P16 when the extension's type lost the label.
+    pub fn enum_value(&self, position: usize, label: &'static str) -> CaliberResult<Value<'static>> {
+        let entity = self.entity();
+        let ColumnType::Enum(name) = entity.columns[position].ty else {
+            unreachable!("{} is an enum column", entity.columns[position].name)
+        };
+        types::type_in(self.extension_namespace(), name)
+            .and_then(|ty| types::enum_label(ty, label))
+            .map(Value::oid)
+            .ok_or_else(|| CaliberError::StateType {
+                entity: entity.name,
+                name: name.to_owned(),
+                label,
+            })
+    }
+
+    /// The composite type that stands for a row of the entity.
+    pub fn row_type(&self) -> Option<pg_sys::Oid> {
+        types::type_in(self.extension_namespace(), self.entity().row_type)
+    }
+}
+
+/// Whether the relation is stored by this access method.
+fn is_ours(rel: Rel<'_>) -> bool {
+    std::ptr::eq(rel.data().rd_tableam, crate::storage::routine::routine())
+}
+
+/// The entity that a relation of any kind stores, by name; `None` for everything else.
+///
+/// # Errors
+/// 42P16 when it has an entity's key but not its columns.
+pub fn entity_of(oid: pg_sys::Oid) -> CaliberResult<Option<&'static Entity>> {
+    let open = OpenRel::relation(oid, pg_sys::AccessShareLock);
+    let rel = open.rel();
+    if !is_ours(rel) {
+        return Ok(None);
+    }
+    Ok(shape::of(rel)?.map(|shape| shape.entity()))
+}
+
+/// What the callback of the name look-up needs.
+struct Request {
+    access: Access,
+}
+
+/// Looks the table up by its qualified name and locks it. Privileges are checked before the lock
+/// is taken, and again when the name came to mean another table meanwhile.
+fn find_and_lock(
+    schema: &CStr,
+    entity: &'static Entity,
+    access: Access,
+) -> CaliberResult<pg_sys::Oid> {
+    let missing = || CaliberError::TableMissing {
+        schema: schema.to_string_lossy().into_owned(),
+        table: entity.table,
+    };
+    let table = CString::new(entity.table).map_err(|_| missing())?;
+    // SAFETY: makeRangeVar keeps the pointers, which outlive the look-up.
+    let name = unsafe {
+        pg_sys::makeRangeVar(schema.as_ptr().cast_mut(), table.as_ptr().cast_mut(), -1)
+    };
+    let request = Request { access };
+    // SAFETY: the callback gets `request`, which outlives the look-up.
+    let oid = unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            name,
+            access.lock as pg_sys::LOCKMODE,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            Some(check_access),
+            (&raw const request).cast_mut().cast(),
+        )
+    };
+    // SAFETY: allocated by makeRangeVar and not used any more.
+    unsafe { pg_sys::pfree(name.cast()) };
+    if oid == pg_sys::InvalidOid { Err(missing()) } else { Ok(oid) }
+}
+
+/// Privileges, row-level security, read-only and parallel mode, in the executor's order.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_access(
+    _name: *const pg_sys::RangeVar,
+    oid: pg_sys::Oid,
+    old_oid: pg_sys::Oid,
+    request: *mut c_void,
+) {
+    if oid == pg_sys::InvalidOid || oid == old_oid {
+        return;
+    }
+    // SAFETY: find_and_lock passes a Request that outlives the look-up.
+    let Request { access } = unsafe { &*request.cast::<Request>() };
+    check_privileges(oid, access.privileges);
+    // SAFETY: checks for the current user and raises nothing for true.
+    let rls = unsafe { pg_sys::check_enable_rls(oid, pg_sys::InvalidOid, true) };
+    if rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
+        raise(&CaliberError::RowSecurity { table: relation_name(oid) });
+    }
+    if let Some(command) = access.command {
+        // SAFETY: a static C string.
+        unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) };
+        // SAFETY: a static C string.
+        unsafe { pg_sys::PreventCommandIfParallelMode(command.as_ptr()) };
+    }
+}
+
+/// Each privilege on the table, or on all of its columns, as SQL would need it.
+fn check_privileges(oid: pg_sys::Oid, privileges: u32) {
+    // SAFETY: the current user of this backend.
+    let user = unsafe { pg_sys::GetUserId() };
+    let column_privileges = pg_sys::ACL_SELECT | pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE;
+    for bit in (0..u32::BITS).map(|i| 1 << i).filter(|bit| privileges & bit != 0) {
+        let mode = pg_sys::AclMode::from(bit);
+        // SAFETY: a syscache look-up.
+        let mut result = unsafe { pg_sys::pg_class_aclcheck(oid, user, mode) };
+        if result != pg_sys::AclResult::ACLCHECK_OK && column_privileges & bit != 0 {
+            // SAFETY: a syscache look-up.
+            result = unsafe {
+                pg_sys::pg_attribute_aclcheck_all(
+                    oid,
+                    user,
+                    mode,
+                    pg_sys::AclMaskHow::ACLMASK_ALL,
+                )
+            };
+        }
+        if result != pg_sys::AclResult::ACLCHECK_OK {
+            // SAFETY: raises 42501 with the relation's name.
+            unsafe {
+                pg_sys::aclcheck_error(
+                    result,
+                    pg_sys::ObjectType::OBJECT_TABLE,
+                    pg_sys::get_rel_name(oid),
+                );
+            }
+        }
+    }
+}
+
+fn relation_name(oid: pg_sys::Oid) -> String {
+    // SAFETY: a palloc'd copy, or null when the relation is gone.
+    let name = unsafe { pg_sys::get_rel_name(oid) };
+    if name.is_null() {
+        return oid.to_u32().to_string();
+    }
+    // SAFETY: a C string in the current memory context.
+    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+}

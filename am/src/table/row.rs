@@ -1,0 +1,111 @@
+//! Rows of an entity, and their form as a SQL composite value.
+
+use super::Table;
+use crate::error::{CaliberError, CaliberResult};
+use crate::pg::slot::{OwnedSlot, Slot};
+use crate::pg::types;
+use crate::pg::value::Value;
+use pgrx_pg_sys as pg_sys;
+
+/// A row in a slot of its own.
+pub struct Row<'t> {
+    table: &'t Table,
+    slot: OwnedSlot,
+}
+
+impl<'t> Row<'t> {
+    pub(super) fn new(table: &'t Table, slot: OwnedSlot) -> Self {
+        Self { table, slot }
+    }
+
+    /// The entity's column at `position`.
+    pub fn get(&self, position: usize) -> Value<'_> {
+        self.slot.slot().get(self.table.attno(position))
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> Slot<'_> {
+        self.slot.slot()
+    }
+
+    /// The row as a value of the entity's row type.
+    ///
+    /// # Errors
+    /// 42P16 when the row type is not the entity's any more.
+    pub fn to_composite(&self) -> CaliberResult<Composite> {
+        composite(self.table, self.slot())
+    }
+}
+
+/// A SQL composite value, fully detoasted, in the memory context that was current when it was
+/// made.
+#[derive(Clone, Copy)]
+pub struct Composite(pub(crate) pg_sys::Datum);
+
+/// The columns of the row in the slot, in the order of the entity's row type.
+pub fn columns_of<'s>(table: &Table, slot: Slot<'s>) -> Vec<Value<'s>> {
+    (0..table.entity().columns.len()).map(|position| slot.get(table.attno(position))).collect()
+}
+
+/// Forms a value of the entity's row type from a row of its table.
+///
+/// # Errors
+/// 42P16 when the row type is not the entity's any more.
+pub fn composite(table: &Table, slot: Slot<'_>) -> CaliberResult<Composite> {
+    let row_type = RowType::of(table)?;
+    let (mut values, mut nulls): (Vec<_>, Vec<_>) =
+        columns_of(table, slot).into_iter().map(Value::to_raw).unzip();
+    // SAFETY: as many values as the descriptor has attributes, of their types (RowType::of).
+    let tuple = unsafe {
+        pg_sys::heap_form_tuple(row_type.desc, values.as_mut_ptr(), nulls.as_mut_ptr())
+    };
+    // SAFETY: the tuple was just formed.
+    let header = unsafe { (*tuple).t_data };
+    // SAFETY: flattens what is still toasted, as a composite value must be.
+    Ok(Composite(unsafe { pg_sys::HeapTupleHeaderGetDatum(header) }))
+}
+
+/// The row type's descriptor, referenced while this lives.
+struct RowType {
+    desc: pg_sys::TupleDesc,
+}
+
+impl RowType {
+    fn of(table: &Table) -> CaliberResult<Self> {
+        let entity = table.entity();
+        let lost = |found: String| CaliberError::ColumnType {
+            entity: entity.name,
+            table: entity.row_type.to_owned(),
+            column: entity.columns[0].name,
+            wanted: "the entity's row type".to_owned(),
+            found,
+        };
+        let oid = table.row_type().ok_or_else(|| lost("nothing".to_owned()))?;
+        // SAFETY: raises when the type is not a composite one.
+        let desc = unsafe { pg_sys::lookup_rowtype_tupdesc(oid, -1) };
+        let row_type = Self { desc };
+        // SAFETY: referenced by this guard.
+        let columns = unsafe { crate::pg::relation::Columns::from_raw(desc) };
+        // The key is a domain over uuid in the table and plain uuid in the row type.
+        let same = columns.len() == entity.columns.len()
+            && (1..columns.len()).all(|i| {
+                let own = table.rel().columns().get(table.attno(i) as usize - 1);
+                columns.get(i).atttypid == own.atttypid
+            });
+        if same { Ok(row_type) } else { Err(lost(types::format_type(oid))) }
+    }
+}
+
+impl Drop for RowType {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY: referenced by this guard.
+        let counted = unsafe { (*self.desc).tdrefcount } >= 0;
+        if counted {
+            // SAFETY: a counted reference of this guard.
+            unsafe { pg_sys::DecrTupleDescRefCount(self.desc) };
+        }
+    }
+}

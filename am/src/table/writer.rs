@@ -1,0 +1,566 @@
+//! Writing rows with everything that a SQL statement would do around it.
+//!
+//! A [`Writer`] is one statement on one table: statement triggers at its begin and end, and for
+//! each row defaults, BEFORE triggers, generated columns, NOT NULL / CHECK / partition
+//! constraints, the access method's callback, all indexes, foreign keys and AFTER triggers. The
+//! order is that of nodeModifyTable.c, so the same mistake raises the same SQLSTATE with the same
+//! constraint name.
+
+use super::{Table, row::Row};
+use crate::error::{CaliberError, CaliberResult};
+use crate::pg::ports;
+use crate::pg::slot::Slot;
+use crate::pg::value::Value;
+use pgrx_pg_sys as pg_sys;
+
+/// What a [`Writer`] does to rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// INSERT
+    Insert,
+    /// UPDATE
+    Update,
+    /// DELETE
+    Delete,
+}
+
+impl Event {
+    const fn command(self) -> pg_sys::CmdType::Type {
+        match self {
+            Self::Insert => pg_sys::CmdType::CMD_INSERT,
+            Self::Update => pg_sys::CmdType::CMD_UPDATE,
+            Self::Delete => pg_sys::CmdType::CMD_DELETE,
+        }
+    }
+}
+
+/// The entity columns that a write gives, by position; the others get their default (INSERT) or
+/// stay as they are (UPDATE).
+#[derive(Clone, Default)]
+pub struct Given<'v>(Vec<(usize, Value<'v>)>);
+
+impl<'v> Given<'v> {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives a column a value, null included.
+    pub fn set(&mut self, position: usize, value: Value<'v>) -> &mut Self {
+        self.0.retain(|(p, _)| *p != position);
+        self.0.push((position, value));
+        self
+    }
+
+    /// Gives a column a value unless it is null: an argument that the caller left out.
+    pub fn set_unless_null(&mut self, position: usize, value: Value<'v>) -> &mut Self {
+        if value.is_null() { self } else { self.set(position, value) }
+    }
+
+    /// Whether nothing is given.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The columns given and their values.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, Value<'v>)> {
+        self.0.iter().copied()
+    }
+}
+
+/// One statement's writes to one table.
+///
+/// It must be ended with [`Writer::finish`]. When an error comes first, the (sub)transaction is
+/// aborted, which releases everything that it holds.
+pub struct Writer<'t> {
+    table: &'t Table,
+    event: Event,
+    estate: *mut pg_sys::EState,
+    target: *mut pg_sys::ResultRelInfo,
+    /// Kept in place: the executor keeps pointers to it.
+    epq: Box<pg_sys::EPQState>,
+    slot: Slot<'t>,
+    transition: *mut pg_sys::TransitionCaptureState,
+    defaults: Vec<Default>,
+}
+
+/// A prepared column default.
+struct Default {
+    index: usize,
+    expression: *mut pg_sys::ExprState,
+}
+
+impl<'t> Writer<'t> {
+    /// Begins the statement. `columns` are the positions of the entity columns that an INSERT
+    /// gives, or that an UPDATE may change (`UPDATE OF` triggers look at them).
+    ///
+    /// The caller holds an active snapshot until [`Writer::finish`].
+    pub fn begin(table: &'t Table, event: Event, columns: &[usize]) -> Self {
+        // SAFETY: a new state with a memory context of its own.
+        let estate = unsafe { pg_sys::CreateExecutorState() };
+        // SAFETY: the state was just made.
+        let context = unsafe { (*estate).es_query_cxt };
+        // SAFETY: the context lives as long as the state.
+        let caller = unsafe { pg_sys::MemoryContextSwitchTo(context) };
+        init_range_table(table, estate, if event == Event::Update { columns } else { &[] });
+        let target = init_target(table, estate);
+        let mut epq = Box::new(pg_sys::EPQState::default());
+        let nothing = std::ptr::null_mut();
+        // SAFETY: the box keeps the state in place; without a plan it only serves the triggers.
+        unsafe {
+            pg_sys::EvalPlanQualInit(
+                &mut *epq,
+                estate,
+                std::ptr::null_mut(),
+                nothing,
+                -1,
+                std::ptr::null_mut(),
+            );
+        }
+        // SAFETY: ended in `finish`, or by the abort.
+        unsafe { pg_sys::AfterTriggerBeginQuery() };
+        // SAFETY: the target's relation is open and locked.
+        unsafe { pg_sys::ExecOpenIndices(target, false) };
+        // SAFETY: the slot goes into the state's tuple table and lives as long.
+        let slot = unsafe {
+            pg_sys::table_slot_create(table.rel().as_ptr(), &raw mut (*estate).es_tupleTable)
+        };
+        let triggers = table.rel().data().trigdesc;
+        // SAFETY: an open relation; null triggers give null.
+        let transition = unsafe {
+            pg_sys::MakeTransitionCaptureState(triggers, table.rel().oid(), event.command())
+        };
+        let mut writer = Self {
+            table,
+            event,
+            estate,
+            target,
+            epq,
+            // SAFETY: the writer owns the state, and with it the slot.
+            slot: unsafe { Slot::from_raw(slot) },
+            transition,
+            defaults: Vec::new(),
+        };
+        if event == Event::Insert {
+            writer.prepare_defaults(columns);
+        }
+        writer.fire_before_statement();
+        // SAFETY: the context that was current before.
+        unsafe { pg_sys::MemoryContextSwitchTo(caller) };
+        writer
+    }
+
+    /// Ends the statement: AFTER triggers, foreign keys among them, and its command counter.
+    pub fn finish(mut self) {
+        self.fire_after_statement();
+        // SAFETY: begun by `begin`; fires the queued triggers.
+        unsafe { pg_sys::AfterTriggerEndQuery(self.estate) };
+        // SAFETY: closes the indexes, not the table, which was opened elsewhere.
+        unsafe { pg_sys::ExecCloseResultRelations(self.estate) };
+        // SAFETY: the state's own slots; their memory goes with the state.
+        unsafe { pg_sys::ExecResetTupleTable((*self.estate).es_tupleTable, false) };
+        // SAFETY: made by `begin` and not used any more.
+        unsafe { pg_sys::FreeExecutorState(self.estate) };
+        // SAFETY: not in parallel mode (checked when the table was opened).
+        unsafe { pg_sys::CommandCounterIncrement() };
+    }
+
+    /// Inserts one row; the slot holds it as it was stored. `None`: a BEFORE trigger left it out.
+    pub fn insert(&mut self, given: &Given<'_>) -> CaliberResult<Option<Slot<'_>>> {
+        debug_assert_eq!(self.event, Event::Insert);
+        self.reset_per_tuple();
+        let width = self.table.rel().columns().len();
+        let mut values = vec![pg_sys::Datum::null(); width];
+        let mut nulls = vec![true; width];
+        for default in &self.defaults {
+            (values[default.index], nulls[default.index]) = self.evaluate(default);
+        }
+        self.place(given, &mut values, &mut nulls);
+        self.slot.store(&values, &nulls);
+        self.name_slot();
+        if self.has_trigger(|t| t.trig_insert_before_row) {
+            // SAFETY: the slot holds the new row.
+            let keep = unsafe {
+                pg_sys::ExecBRInsertTriggers(self.estate, self.target, self.slot.as_ptr())
+            };
+            if !keep {
+                return Ok(None);
+            }
+        }
+        self.complete_and_check();
+        let cid = self.output_cid();
+        // SAFETY: the row is complete; goes through the access method's own door.
+        unsafe {
+            pg_sys::table_tuple_insert(
+                self.table.rel().as_ptr(),
+                self.slot.as_ptr(),
+                cid,
+                0,
+                std::ptr::null_mut(),
+            );
+        }
+        let recheck = self.insert_index_entries(false, false);
+        // SAFETY: queues the AFTER triggers for the stored row.
+        unsafe {
+            pg_sys::ExecARInsertTriggers(
+                self.estate,
+                self.target,
+                self.slot.as_ptr(),
+                recheck,
+                self.transition,
+            );
+        }
+        // SAFETY: a list of OIDs, or null.
+        unsafe { pg_sys::list_free(recheck) };
+        Ok(Some(self.slot))
+    }
+
+    /// Updates a row that the caller has locked; the slot holds the new version. `None`: a BEFORE
+    /// trigger left it out.
+    ///
+    /// # Errors
+    /// 40001 in REPEATABLE READ and SERIALIZABLE when somebody else was faster.
+    pub fn update(&mut self, old: &Row<'_>, given: &Given<'_>) -> CaliberResult<Option<Slot<'_>>> {
+        debug_assert_eq!(self.event, Event::Update);
+        self.reset_per_tuple();
+        let (values, nulls) = old.slot().deform();
+        let (mut values, mut nulls) = (values.to_vec(), nulls.to_vec());
+        self.place(given, &mut values, &mut nulls);
+        self.slot.store(&values, &nulls);
+        self.name_slot();
+        // The values still point into the old row's page; a trigger may well change that row.
+        // SAFETY: copies them into the slot's own memory.
+        unsafe { pg_sys::ExecMaterializeSlot(self.slot.as_ptr()) };
+        let mut tid = old.slot().tid();
+        let mut failure = pg_sys::TM_FailureData::default();
+        if self.has_trigger(|t| t.trig_update_before_row) {
+            let mut result = pg_sys::TM_Result::TM_Ok;
+            // SAFETY: the slot holds the new row, the address is the locked version's.
+            let keep = unsafe {
+                ports::exec_br_update_triggers(
+                    self.estate,
+                    &mut *self.epq,
+                    self.target,
+                    &mut tid,
+                    self.slot.as_ptr(),
+                    &mut result,
+                    &mut failure,
+                )
+            };
+            if !keep {
+                judge_result(result)?;
+                return Ok(None);
+            }
+        }
+        self.complete_and_check();
+        let mut lock_mode = pg_sys::LockTupleMode::LockTupleExclusive;
+        let mut update_indexes = pg_sys::TU_UpdateIndexes::TU_None;
+        let (cid, snapshot) = (self.output_cid(), self.snapshot());
+        // SAFETY: the row is complete; goes through the access method's own door.
+        let result = unsafe {
+            pg_sys::table_tuple_update(
+                self.table.rel().as_ptr(),
+                &mut tid,
+                self.slot.as_ptr(),
+                cid,
+                snapshot,
+                std::ptr::null_mut(),
+                true,
+                &mut failure,
+                &mut lock_mode,
+                &mut update_indexes,
+            )
+        };
+        judge_result(result)?;
+        let recheck = match update_indexes {
+            pg_sys::TU_UpdateIndexes::TU_None => std::ptr::null_mut(),
+            which => self
+                .insert_index_entries(true, which == pg_sys::TU_UpdateIndexes::TU_Summarizing),
+        };
+        // SAFETY: queues the AFTER triggers for the old and the new version.
+        unsafe {
+            pg_sys::ExecARUpdateTriggers(
+                self.estate,
+                self.target,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                &mut tid,
+                std::ptr::null_mut(),
+                self.slot.as_ptr(),
+                recheck,
+                self.transition,
+                false,
+            );
+        }
+        // SAFETY: a list of OIDs, or null.
+        unsafe { pg_sys::list_free(recheck) };
+        Ok(Some(self.slot))
+    }
+
+    /// Deletes a row that the caller has locked; false: a BEFORE trigger left it out.
+    ///
+    /// # Errors
+    /// 40001 in REPEATABLE READ and SERIALIZABLE when somebody else was faster.
+    pub fn delete(&mut self, old: &Row<'_>) -> CaliberResult<bool> {
+        debug_assert_eq!(self.event, Event::Delete);
+        self.reset_per_tuple();
+        let mut tid = old.slot().tid();
+        let mut failure = pg_sys::TM_FailureData::default();
+        if self.has_trigger(|t| t.trig_delete_before_row) {
+            let mut result = pg_sys::TM_Result::TM_Ok;
+            // SAFETY: the address is the locked version's.
+            let keep = unsafe {
+                ports::exec_br_delete_triggers(
+                    self.estate,
+                    &mut *self.epq,
+                    self.target,
+                    &mut tid,
+                    &mut result,
+                    &mut failure,
+                )
+            };
+            if !keep {
+                judge_result(result)?;
+                return Ok(false);
+            }
+        }
+        let (cid, snapshot) = (self.output_cid(), self.snapshot());
+        // SAFETY: goes through the access method's own door.
+        let result = unsafe {
+            pg_sys::table_tuple_delete(
+                self.table.rel().as_ptr(),
+                &mut tid,
+                cid,
+                snapshot,
+                std::ptr::null_mut(),
+                true,
+                &mut failure,
+                false,
+            )
+        };
+        judge_result(result)?;
+        // SAFETY: queues the AFTER triggers for the deleted version.
+        unsafe {
+            pg_sys::ExecARDeleteTriggers(
+                self.estate,
+                self.target,
+                &mut tid,
+                std::ptr::null_mut(),
+                self.transition,
+                false,
+            );
+        }
+        Ok(true)
+    }
+
+    /// Prepares the defaults of the columns that the call leaves out.
+    fn prepare_defaults(&mut self, given: &[usize]) {
+        let rel = self.table.rel();
+        let given: Vec<usize> =
+            given.iter().map(|&position| self.table.attno(position) as usize - 1).collect();
+        for (index, attribute) in rel.columns().live() {
+            if given.contains(&index) || attribute.attgenerated != 0 {
+                continue;
+            }
+            // SAFETY: a live attribute of an open relation; null without a default.
+            let node = unsafe { pg_sys::build_column_default(rel.as_ptr(), index as i32 + 1) };
+            if node.is_null() {
+                continue;
+            }
+            // SAFETY: an expression without variables.
+            let expression = unsafe { pg_sys::ExecPrepareExpr(node.cast(), self.estate) };
+            self.defaults.push(Default { index, expression });
+        }
+    }
+
+    fn evaluate(&self, default: &Default) -> (pg_sys::Datum, bool) {
+        let mut is_null = true;
+        // SAFETY: made by reset_per_tuple at the latest.
+        let context = unsafe { (*self.estate).es_per_tuple_exprcontext };
+        // SAFETY: the result lives in the per-tuple memory until the next row.
+        let datum = unsafe {
+            pg_sys::ExecEvalExprSwitchContext(default.expression, context, &mut is_null)
+        };
+        (datum, is_null)
+    }
+
+    /// Puts the values given at their attributes.
+    fn place(&self, given: &Given<'_>, values: &mut [pg_sys::Datum], nulls: &mut [bool]) {
+        for (position, value) in given.iter() {
+            let index = self.table.attno(position) as usize - 1;
+            (values[index], nulls[index]) = value.to_raw();
+        }
+    }
+
+    fn name_slot(&self) {
+        let slot = self.slot.as_ptr();
+        // SAFETY: the writer's own slot; triggers and generated columns read its table.
+        unsafe { (*slot).tts_tableOid = self.table.rel().oid() };
+    }
+
+    /// Generated columns, then NOT NULL and CHECK, then the partition constraint.
+    fn complete_and_check(&mut self) {
+        let rel = self.table.rel();
+        let Some(constr) = rel.columns().constraints() else { return self.check_partition() };
+        if constr.has_generated_stored {
+            // SAFETY: the slot holds the row, triggers' changes included.
+            unsafe {
+                pg_sys::ExecComputeStoredGenerated(
+                    self.target,
+                    self.estate,
+                    self.slot.as_ptr(),
+                    self.event.command(),
+                );
+            }
+        }
+        // SAFETY: raises 23502 and 23514 as the executor does.
+        unsafe { pg_sys::ExecConstraints(self.target, self.slot.as_ptr(), self.estate) };
+        self.check_partition();
+    }
+
+    fn check_partition(&mut self) {
+        if self.table.rel().class().relispartition {
+            // SAFETY: raises 23514 as the executor does.
+            unsafe {
+                pg_sys::ExecPartitionCheck(self.target, self.slot.as_ptr(), self.estate, true);
+            }
+        }
+    }
+
+    /// Enters the stored row into the indexes; the constraints to be checked again later.
+    fn insert_index_entries(&mut self, update: bool, only_summarizing: bool) -> *mut pg_sys::List {
+        // SAFETY: the writer's own target.
+        let indexes = unsafe { (*self.target).ri_NumIndices };
+        if indexes == 0 {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the slot holds the stored row and its address.
+        unsafe {
+            pg_sys::ExecInsertIndexTuples(
+                self.target,
+                self.slot.as_ptr(),
+                self.estate,
+                update,
+                false,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                only_summarizing,
+            )
+        }
+    }
+
+    fn has_trigger(&self, which: impl FnOnce(&pg_sys::TriggerDesc) -> bool) -> bool {
+        // SAFETY: the writer's own target.
+        let triggers = unsafe { (*self.target).ri_TrigDesc };
+        // SAFETY: null, or a copy that lives as long as the target.
+        unsafe { triggers.as_ref() }.is_some_and(which)
+    }
+
+    fn output_cid(&self) -> pg_sys::CommandId {
+        // SAFETY: the writer's own state.
+        unsafe { (*self.estate).es_output_cid }
+    }
+
+    fn snapshot(&self) -> pg_sys::Snapshot {
+        // SAFETY: the writer's own state.
+        unsafe { (*self.estate).es_snapshot }
+    }
+
+    fn reset_per_tuple(&mut self) {
+        // SAFETY: makes the context when there is none yet.
+        let context = unsafe {
+            match (*self.estate).es_per_tuple_exprcontext {
+                none if none.is_null() => pg_sys::MakePerTupleExprContext(self.estate),
+                context => context,
+            }
+        };
+        // SAFETY: nothing of the previous row is used any more.
+        unsafe { pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory) };
+    }
+
+    fn fire_before_statement(&mut self) {
+        // SAFETY: the writer's own state and target; without triggers nothing happens.
+        unsafe {
+            match self.event {
+                Event::Insert => pg_sys::ExecBSInsertTriggers(self.estate, self.target),
+                Event::Update => pg_sys::ExecBSUpdateTriggers(self.estate, self.target),
+                Event::Delete => pg_sys::ExecBSDeleteTriggers(self.estate, self.target),
+            }
+        }
+    }
+
+    fn fire_after_statement(&mut self) {
+        let (estate, target, transition) = (self.estate, self.target, self.transition);
+        // SAFETY: the writer's own state and target; without triggers nothing happens.
+        unsafe {
+            match self.event {
+                Event::Insert => pg_sys::ExecASInsertTriggers(estate, target, transition),
+                Event::Update => pg_sys::ExecASUpdateTriggers(estate, target, transition),
+                Event::Delete => pg_sys::ExecASDeleteTriggers(estate, target, transition),
+            }
+        }
+    }
+}
+
+/// What heap says of a version that this transaction has locked before.
+fn judge_result(result: pg_sys::TM_Result::Type) -> CaliberResult<()> {
+    use pg_sys::TM_Result as T;
+    match result {
+        T::TM_Ok => Ok(()),
+        T::TM_SelfModified => Err(CaliberError::ModifiedByTrigger),
+        _ => Err(CaliberError::Serialization),
+    }
+}
+
+/// One range table entry for the table, so that error messages, `UPDATE OF` triggers and index
+/// hints find which columns are written.
+fn init_range_table(table: &Table, estate: *mut pg_sys::EState, updated: &[usize]) {
+    let rel = table.rel();
+    // SAFETY: the tag is that of the struct.
+    let mut entry = unsafe {
+        pgrx::PgBox::<pg_sys::RangeTblEntry>::alloc_node(pg_sys::NodeTag::T_RangeTblEntry)
+    };
+    entry.rtekind = pg_sys::RTEKind::RTE_RELATION;
+    entry.relid = rel.oid();
+    entry.relkind = rel.class().relkind;
+    entry.rellockmode = pg_sys::RowExclusiveLock as i32;
+    let entry = entry.into_pg();
+    let mut permissions = std::ptr::null_mut();
+    // SAFETY: makes a permission entry for the range table entry and numbers it.
+    let permission = unsafe { pg_sys::addRTEPermissionInfo(&mut permissions, entry) };
+    let mut columns = std::ptr::null_mut();
+    for &position in updated {
+        let number = i32::from(table.attno(position)) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+        // SAFETY: a set, or null for the empty one.
+        columns = unsafe { pg_sys::bms_add_member(columns, number) };
+    }
+    // SAFETY: the permission entry was just made.
+    unsafe { (*permission).updatedCols = columns };
+    // SAFETY: a list of one entry in the state's memory.
+    let entries = unsafe { pg_sys::lappend(std::ptr::null_mut(), entry.cast()) };
+    // SAFETY: both lists live in the state's memory.
+    unsafe { ports::exec_init_range_table(estate, entries, permissions) };
+}
+
+/// The table as the executor's result relation, known to the state so that AFTER triggers find it.
+fn init_target(table: &Table, estate: *mut pg_sys::EState) -> *mut pg_sys::ResultRelInfo {
+    // SAFETY: the tag is that of the struct.
+    let target = unsafe {
+        pgrx::PgBox::<pg_sys::ResultRelInfo>::alloc_node(pg_sys::NodeTag::T_ResultRelInfo)
+    }
+    .into_pg();
+    // SAFETY: an open table, the first entry of the range table.
+    unsafe {
+        pg_sys::InitResultRelInfo(target, table.rel().as_ptr(), 1, std::ptr::null_mut(), 0);
+    }
+    // SAFETY: the state was just made.
+    let state = unsafe { &mut *estate };
+    // SAFETY: the list lives in the state's memory.
+    state.es_opened_result_relations =
+        unsafe { pg_sys::lappend(state.es_opened_result_relations, target.cast()) };
+    // SAFETY: raises in parallel mode; marks the command id as used.
+    state.es_output_cid = unsafe { pg_sys::GetCurrentCommandId(true) };
+    // SAFETY: the caller holds an active snapshot until the statement ends.
+    state.es_snapshot = unsafe { pg_sys::GetActiveSnapshot() };
+    target
+}

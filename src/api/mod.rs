@@ -1,0 +1,47 @@
+//! The SQL functions: parse, call, return. What they decide is in the pure modules; how they reach
+//! their tables is in `caliber_am::table`.
+
+mod core;
+mod create;
+mod fences;
+mod init;
+mod list;
+mod scope;
+mod settings;
+mod trajectory;
+mod turn;
+mod update;
+
+use crate::rule::Rules;
+use caliber_am::error::{CaliberError, CaliberResult};
+use caliber_am::model::Entity;
+use caliber_am::pg::snapshot::ActiveSnapshot;
+use caliber_am::table::row::Composite;
+use caliber_am::table::{Access, Table};
+use uuid::Uuid;
+
+caliber_am::library!(load);
+
+/// Runs once in every process that loads the library.
+fn load() {
+    caliber_am::storage::serve(&Rules);
+    settings::define();
+}
+
+/// Opens the entity's table in the schema that `caliber.schema` names.
+fn open(entity: &'static Entity, access: Access) -> CaliberResult<Table> {
+    Table::open(&settings::schema(), entity, access)
+}
+
+/// `caliber_<entity>_get`: the row with this id; null for an unknown one.
+fn get(entity: &'static Entity, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
+    let Some(id) = id else { return Ok(None) };
+    let table = open(entity, Access::READ)?;
+    let snapshot = ActiveSnapshot::of_statement();
+    table.get(id, &snapshot)?.map(|row| row.to_composite()).transpose()
+}
+
+/// The argument, which must not be null.
+fn required<T>(argument: &'static str, value: Option<T>) -> CaliberResult<T> {
+    value.ok_or_else(|| CaliberError::argument(argument, "The argument must not be null."))
+}

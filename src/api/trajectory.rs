@@ -1,0 +1,241 @@
+//! Trajectory: a task.
+
+use super::fences::new_fence;
+use super::update::{check_version, parse_changes, unknown, write};
+use super::{create, get, list, open, required};
+use crate::entity::scope::column as scope;
+use crate::entity::trajectory::column;
+use crate::entity::{SCOPE, TRAJECTORY, TURN};
+use crate::{entity, ids};
+use caliber_am::error::CaliberResult;
+use caliber_am::fmgr::{Call, Json, SetDone};
+use caliber_am::pg::snapshot::ActiveSnapshot;
+use caliber_am::pg::value::Value;
+use caliber_am::table::lock::RowLock;
+use caliber_am::table::lookup::{Order, Partial, Path, equal};
+use caliber_am::table::row::{Composite, Row};
+use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::{Access, Table};
+use uuid::Uuid;
+
+caliber_am::sql_functions!(
+    caliber_trajectory_create,
+    caliber_trajectory_get,
+    caliber_trajectory_update,
+    caliber_trajectory_set_status,
+    caliber_trajectory_list_by_status,
+    caliber_trajectory_list_children,
+    caliber_trajectory_delete,
+);
+
+const UPDATABLE: &[&str] = &["name", "description", "agent_id", "outcome", "metadata"];
+
+const BY_STATUS: Path =
+    Path { columns: &[column::STATUS, column::TRAJECTORY_ID], partial: Partial::Full };
+const BY_PARENT: Path = Path {
+    columns: &[column::PARENT_TRAJECTORY_ID, column::TRAJECTORY_ID],
+    partial: Partial::NotNull(column::PARENT_TRAJECTORY_ID),
+};
+const SCOPES_OF: Path =
+    Path { columns: &[scope::TRAJECTORY_ID, scope::SCOPE_ID], partial: Partial::Full };
+const TURNS_OF: Path = Path {
+    columns: &[entity::turn::column::SCOPE_ID, entity::turn::column::SEQUENCE],
+    partial: Partial::Full,
+};
+
+fn caliber_trajectory_create(
+    _: &Call<'_>,
+    name: Value<'_>,
+    description: Value<'_>,
+    agent_id: Value<'_>,
+    parent_trajectory_id: Option<Uuid>,
+    metadata: Value<'_>,
+    trajectory_id: Option<Uuid>,
+) -> CaliberResult<Option<Uuid>> {
+    let table = open(TRAJECTORY, Access::INSERT)?;
+    let snapshot = ActiveSnapshot::for_write();
+    let mut given = Given::new();
+    given
+        .set(column::NAME, name)
+        .set_unless_null(column::DESCRIPTION, description)
+        .set_unless_null(column::AGENT_ID, agent_id)
+        .set_unless_null(column::METADATA, metadata);
+    if let Some(parent) = parent_trajectory_id {
+        given.set(column::PARENT_TRAJECTORY_ID, Value::uuid(parent));
+    }
+    if create::exists_alike(&table, trajectory_id, &given, &snapshot)? {
+        return Ok(trajectory_id);
+    }
+    let id = trajectory_id.unwrap_or_else(ids::new_id);
+    given
+        .set(column::TRAJECTORY_ID, Value::uuid(id))
+        .set(column::ROOT_TRAJECTORY_ID, Value::uuid(root_for(&table, id, parent_trajectory_id, &snapshot)?));
+    create::insert(&table, &given)
+}
+
+/// The root of a new trajectory: its parent's, or itself. An unknown parent is left to the
+/// foreign key.
+fn root_for(
+    table: &Table,
+    id: Uuid,
+    parent: Option<Uuid>,
+    snapshot: &ActiveSnapshot,
+) -> CaliberResult<Uuid> {
+    let Some(parent) = parent else { return Ok(id) };
+    let parent = table.get(parent, snapshot)?;
+    Ok(parent.and_then(|row| row.get(column::ROOT_TRAJECTORY_ID).as_uuid()).unwrap_or(id))
+}
+
+fn caliber_trajectory_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
+    get(TRAJECTORY, id)
+}
+
+fn caliber_trajectory_update(
+    _: &Call<'_>,
+    id: Option<Uuid>,
+    changes: Option<Json>,
+    expected_version: Option<i64>,
+    fence: Option<i64>,
+) -> CaliberResult<Option<Composite>> {
+    let table = open(TRAJECTORY, Access::UPDATE)?;
+    let changes = parse_changes(&table, UPDATABLE, changes)?;
+    mutate(&table, id, expected_version, fence, |_, given| {
+        for (position, value) in changes.iter() {
+            given.set(position, value);
+        }
+        Ok(())
+    })
+}
+
+fn caliber_trajectory_set_status(
+    _: &Call<'_>,
+    id: Option<Uuid>,
+    status: Value<'_>,
+    outcome: Value<'_>,
+    expected_version: Option<i64>,
+    fence: Option<i64>,
+) -> CaliberResult<Option<Composite>> {
+    let table = open(TRAJECTORY, Access::UPDATE)?;
+    let status_oid = required("status", status.as_oid())?;
+    mutate(&table, id, expected_version, fence, |row, given| {
+        given.set_unless_null(column::OUTCOME, outcome);
+        if row.get(column::STATUS).as_oid() != Some(status_oid) {
+            given.set(column::STATUS, status);
+            let (state, _) = status.to_raw();
+            let state = table.shape().state_of(TRAJECTORY.columns[column::STATUS].ty, state);
+            if state.is_some_and(|state| TRAJECTORY.states[state].is_final()) {
+                given.set(column::COMPLETED_AT, Value::transaction_timestamp());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Locks the trajectory, checks what the caller knows of it, and writes what `change` gives.
+fn mutate<'v>(
+    table: &Table,
+    id: Option<Uuid>,
+    expected_version: Option<i64>,
+    fence: Option<i64>,
+    change: impl FnOnce(&Row<'_>, &mut Given<'v>) -> CaliberResult<()>,
+) -> CaliberResult<Option<Composite>> {
+    let id = required("id", id)?;
+    let snapshot = ActiveSnapshot::for_write();
+    let row = table
+        .lock_by_id(id, RowLock::NoKeyUpdate, &snapshot)?
+        .ok_or_else(|| unknown(table, id))?;
+    check_version(&row, table, expected_version)?;
+    let mut given = Given::new();
+    if let Some(fence) = new_fence(&row, id, fence)? {
+        given.set(column::FENCE, Value::int8(fence));
+    }
+    change(&row, &mut given)?;
+    write(table, &row, &given)
+}
+
+fn caliber_trajectory_list_by_status(
+    call: &Call<'_>,
+    status: Value<'_>,
+    max_rows: Option<i32>,
+    after: Option<Uuid>,
+) -> CaliberResult<SetDone> {
+    list::by_column(call, TRAJECTORY, BY_STATUS, ("status", status), max_rows, after)
+}
+
+fn caliber_trajectory_list_children(
+    call: &Call<'_>,
+    id: Value<'_>,
+    max_rows: Option<i32>,
+    after: Option<Uuid>,
+) -> CaliberResult<SetDone> {
+    list::by_column(call, TRAJECTORY, BY_PARENT, ("id", id), max_rows, after)
+}
+
+/// Deletes the trajectory and the tree below it, leaves first, so that each row is deleted once
+/// and counted. What refers to these rows from other entities follows by its foreign keys.
+fn caliber_trajectory_delete(
+    _: &Call<'_>,
+    id: Option<Uuid>,
+    fence: Option<i64>,
+) -> CaliberResult<i64> {
+    let trajectories = open(TRAJECTORY, Access::DELETE)?;
+    let scopes = open(SCOPE, Access::DELETE)?;
+    let turns = open(TURN, Access::DELETE)?;
+    let id = required("id", id)?;
+    let snapshot = ActiveSnapshot::for_write();
+    let root = trajectories
+        .lock_by_id(id, RowLock::Update, &snapshot)?
+        .ok_or_else(|| unknown(&trajectories, id))?;
+    new_fence(&root, id, fence)?;
+    // Breadth first: parents are locked before their children, as creates lock them.
+    let mut tree = vec![id];
+    let mut next = 0;
+    while let Some(&parent) = tree.get(next) {
+        tree.extend(ids_below(&trajectories, BY_PARENT, parent, &snapshot)?);
+        next += 1;
+    }
+    let mut scope_ids = Vec::new();
+    for &trajectory in &tree {
+        scope_ids.extend(ids_below(&scopes, SCOPES_OF, trajectory, &snapshot)?);
+    }
+    let mut turn_ids = Vec::new();
+    for &scope in &scope_ids {
+        turn_ids.extend(ids_below(&turns, TURNS_OF, scope, &snapshot)?);
+    }
+    tree.reverse();
+    Ok(delete_all(&turns, &turn_ids)?
+        + delete_all(&scopes, &scope_ids)?
+        + delete_all(&trajectories, &tree)?)
+}
+
+/// The keys of the rows whose first path column is `parent`.
+fn ids_below(
+    table: &Table,
+    path: Path,
+    parent: Uuid,
+    snapshot: &ActiveSnapshot,
+) -> CaliberResult<Vec<Uuid>> {
+    let conditions = [equal(Value::uuid(parent))];
+    let mut scan = table.scan(path, &conditions, Order::Ascending, snapshot)?;
+    let mut found = Vec::new();
+    while let Some(slot) = scan.next() {
+        found.extend(slot.get(table.attno(0)).as_uuid());
+    }
+    Ok(found)
+}
+
+/// Deletes these rows in one statement; those that are gone meanwhile do not count.
+fn delete_all(table: &Table, ids: &[Uuid]) -> CaliberResult<i64> {
+    let snapshot = ActiveSnapshot::for_write();
+    let mut writer = Writer::begin(table, Event::Delete, &[]);
+    let mut deleted = 0;
+    for &id in ids {
+        if let Some(row) = table.lock_by_id(id, RowLock::Update, &snapshot)?
+            && writer.delete(&row)?
+        {
+            deleted += 1;
+        }
+    }
+    writer.finish();
+    Ok(deleted)
+}

@@ -1,0 +1,304 @@
+//! Turn: one message of a conversation, append-only.
+
+use super::fences::ScopeTables;
+use super::scope::require_active;
+use super::update::{unknown, write};
+use super::{create, get, list, open, required};
+use crate::entity::scope::column as scope;
+use crate::entity::turn::column;
+use crate::entity::TURN;
+use crate::{chat, tokens};
+use caliber_am::error::{CaliberError, CaliberResult};
+use caliber_am::fmgr::{Call, Json, SetDone, SetOf};
+use caliber_am::pg::snapshot::ActiveSnapshot;
+use caliber_am::pg::value::Value;
+use caliber_am::table::lookup::{Order, Partial, Path, equal, greater};
+use caliber_am::table::row::{Composite, Row};
+use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::{Access, Table};
+use uuid::Uuid;
+
+caliber_am::sql_functions!(
+    caliber_turn_create,
+    caliber_turn_append_many,
+    caliber_turn_get,
+    caliber_turn_get_by_scope,
+    caliber_turn_tail,
+);
+
+const BY_SCOPE: Path =
+    Path { columns: &[column::SCOPE_ID, column::SEQUENCE], partial: Partial::Full };
+
+#[allow(clippy::too_many_arguments)] // the SQL signature
+fn caliber_turn_create(
+    _: &Call<'_>,
+    scope_id: Option<Uuid>,
+    role: Value<'_>,
+    content: Value<'_>,
+    token_count: Option<i32>,
+    tool_calls: Value<'_>,
+    tool_results: Value<'_>,
+    metadata: Value<'_>,
+    sequence: Option<i32>,
+    fence: Option<i64>,
+    turn_id: Option<Uuid>,
+) -> CaliberResult<Option<Uuid>> {
+    let tables = ScopeTables::open()?;
+    let turns = open(TURN, Access::INSERT)?;
+    let mut given = Given::new();
+    given
+        .set(column::SCOPE_ID, scope_id.map_or(Value::NULL, Value::uuid))
+        .set(column::ROLE, role)
+        .set(column::CONTENT, content)
+        .set_unless_null(column::TOKEN_COUNT, token_count.map_or(Value::NULL, Value::int4))
+        .set_unless_null(column::TOOL_CALLS, tool_calls)
+        .set_unless_null(column::TOOL_RESULTS, tool_results)
+        .set_unless_null(column::METADATA, metadata)
+        .set_unless_null(column::SEQUENCE, sequence.map_or(Value::NULL, Value::int4));
+    let snapshot = ActiveSnapshot::for_write();
+    if create::exists_alike(&turns, turn_id, &given, &snapshot)? {
+        return Ok(turn_id);
+    }
+    let mut append = Append::begin(&tables, &turns, scope_id, fence, &snapshot)?;
+    // Whoever held the scope before may have been the same call, repeated.
+    let snapshot = ActiveSnapshot::for_write();
+    if create::exists_alike(&turns, turn_id, &given, &snapshot)? {
+        return Ok(turn_id);
+    }
+    if let Some(id) = turn_id {
+        given.set(column::TURN_ID, Value::uuid(id));
+    }
+    let asked = match (token_count, content.as_text()) {
+        (Some(count), _) => count,
+        (None, Some(content)) => tokens::estimate(&content),
+        (None, None) => 0,
+    };
+    append.charge(asked)?;
+    let next = append.sequence(sequence)?;
+    given.set(column::SEQUENCE, Value::int4(next)).set(column::TOKEN_COUNT, Value::int4(asked));
+    let id = create::insert(&turns, &given)?;
+    append.finish(id.is_some())?;
+    Ok(id)
+}
+
+fn caliber_turn_append_many(
+    call: &Call<'_>,
+    scope_id: Option<Uuid>,
+    messages: Option<Json>,
+    fence: Option<i64>,
+) -> CaliberResult<SetDone> {
+    let tables = ScopeTables::open()?;
+    let turns = open(TURN, Access::INSERT)?;
+    let scope_id = required("scope_id", scope_id)?;
+    let messages = chat::parse_messages(&required("messages", messages)?.0)?;
+    let mut answer = call.result_set(SetOf::Values);
+    let snapshot = ActiveSnapshot::for_write();
+    let mut append = Append::begin(&tables, &turns, Some(scope_id), fence, &snapshot)?;
+    let snapshot = ActiveSnapshot::for_write();
+    let columns = [
+        column::SCOPE_ID,
+        column::SEQUENCE,
+        column::ROLE,
+        column::CONTENT,
+        column::TOKEN_COUNT,
+        column::TOOL_CALLS,
+        column::TOOL_RESULTS,
+        column::METADATA,
+    ];
+    let mut writer = Writer::begin(&turns, Event::Insert, &columns);
+    for message in messages {
+        let asked = tokens::estimate(&message.content);
+        append.charge(asked)?;
+        let json = |json: &Option<String>| match json {
+            Some(json) => Value::jsonb(json),
+            None => Ok(Value::NULL),
+        };
+        let mut given = Given::new();
+        given
+            .set(column::SCOPE_ID, Value::uuid(scope_id))
+            .set(column::SEQUENCE, Value::int4(append.sequence(None)?))
+            .set(column::ROLE, turns.enum_value(column::ROLE, message.role.label())?)
+            .set(column::CONTENT, Value::text(&message.content)?)
+            .set(column::TOKEN_COUNT, Value::int4(asked))
+            .set(column::TOOL_CALLS, json(&message.tool_calls)?)
+            .set(column::TOOL_RESULTS, json(&message.tool_results)?)
+            .set(column::METADATA, json(&message.metadata)?);
+        let stored = writer.insert(&given)?;
+        let id = stored.and_then(|slot| slot.get(turns.attno(column::TURN_ID)).as_uuid());
+        if let Some(id) = id {
+            answer.put(&[Value::uuid(id)]);
+        }
+        append.count(id.is_some());
+    }
+    writer.finish();
+    drop(snapshot);
+    append.finish(false)?;
+    Ok(SetDone)
+}
+
+/// Appending to one scope: its row is locked, so sequences have no gap and the budget holds.
+struct Append<'t> {
+    scopes: &'t Table,
+    scope_id: Option<Uuid>,
+    /// `None`: there is no such scope, and the foreign key will say so.
+    scope: Option<(Row<'t>, Given<'static>)>,
+    /// The sequence number of the next turn.
+    next: i32,
+    used: i64,
+    budget: i64,
+}
+
+impl<'t> Append<'t> {
+    /// Locks the scope and looks up where it stands.
+    ///
+    /// # Errors
+    /// 55006 for a fence, 55000 for a closed scope.
+    fn begin(
+        tables: &'t ScopeTables,
+        turns: &Table,
+        scope_id: Option<Uuid>,
+        fence: Option<i64>,
+        snapshot: &ActiveSnapshot,
+    ) -> CaliberResult<Self> {
+        let scopes = &tables.scopes;
+        let mut append =
+            Self { scopes, scope_id, scope: None, next: 0, used: 0, budget: i64::from(i32::MAX) };
+        let Some(id) = scope_id else { return Ok(append) };
+        let Some((row, given)) = tables.lock_scope(id, fence, snapshot)? else {
+            return Ok(append);
+        };
+        require_active(&row)?;
+        let integer = |position| row.get(position).as_i32().unwrap_or(0);
+        append.used = integer(scope::TOKENS_USED).into();
+        append.budget = integer(scope::TOKEN_BUDGET).into();
+        append.next = integer(scope::TURN_COUNT).max(highest_sequence(turns, id)? + 1);
+        append.scope = Some((row, given));
+        Ok(append)
+    }
+
+    /// Charges the budget. A negative count is left to the column's constraint.
+    ///
+    /// # Errors
+    /// 54000 when the budget does not allow it.
+    fn charge(&mut self, asked: i32) -> CaliberResult<()> {
+        let asked = i64::from(asked);
+        if asked > 0 && self.used + asked > self.budget {
+            return Err(CaliberError::Budget {
+                id: self.scope_id.unwrap_or_default(),
+                budget: self.budget,
+                used: self.used,
+                asked,
+            });
+        }
+        self.used += asked.max(0);
+        Ok(())
+    }
+
+    /// The sequence number of the next turn, or the one given, which must be that.
+    ///
+    /// # Errors
+    /// 55006 for a number beyond the next; a negative one and one that is taken are left to the
+    /// table's constraints.
+    fn sequence(&self, given: Option<i32>) -> CaliberResult<i32> {
+        match given {
+            Some(given) if given > self.next => Err(CaliberError::StaleSequence {
+                id: self.scope_id.unwrap_or_default(),
+                given,
+                next: self.next,
+            }),
+            Some(given) => Ok(given),
+            None => Ok(self.next),
+        }
+    }
+
+    /// Counts a turn that was stored.
+    fn count(&mut self, stored: bool) {
+        self.next = self.next.saturating_add(i32::from(stored));
+    }
+
+    /// Writes the scope's counters, once.
+    ///
+    /// # Errors
+    /// P0002 when there is no such scope and no foreign key said so.
+    fn finish(mut self, stored: bool) -> CaliberResult<()> {
+        self.count(stored);
+        let Some((row, mut given)) = self.scope.take() else {
+            return Err(unknown(self.scopes, self.scope_id.unwrap_or_default()));
+        };
+        let used = i32::try_from(self.used).unwrap_or(i32::MAX);
+        given
+            .set(scope::TOKENS_USED, Value::int4(used))
+            .set(scope::TURN_COUNT, Value::int4(self.next));
+        let _snapshot = ActiveSnapshot::for_write();
+        write(self.scopes, &row, &given)?;
+        Ok(())
+    }
+}
+
+/// The highest sequence number stored in the scope, by whatever way; -1 when there is none.
+fn highest_sequence(turns: &Table, scope_id: Uuid) -> CaliberResult<i32> {
+    let snapshot = ActiveSnapshot::latest();
+    let conditions = [equal(Value::uuid(scope_id))];
+    let mut scan = turns.scan(BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
+    let highest = scan.next().and_then(|slot| slot.get(turns.attno(column::SEQUENCE)).as_i32());
+    Ok(highest.unwrap_or(-1))
+}
+
+fn caliber_turn_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
+    get(TURN, id)
+}
+
+fn caliber_turn_get_by_scope(
+    call: &Call<'_>,
+    scope_id: Option<Uuid>,
+    after_sequence: Option<i32>,
+    max_rows: Option<i32>,
+) -> CaliberResult<SetDone> {
+    let scope_id = required("scope_id", scope_id)?;
+    let after = required("after_sequence", after_sequence)?;
+    let limit = list::row_limit(max_rows)?;
+    let table = open(TURN, Access::READ)?;
+    let snapshot = ActiveSnapshot::of_statement();
+    put_turns(call, &table, scope_id, after, limit, &snapshot)
+}
+
+fn caliber_turn_tail(
+    call: &Call<'_>,
+    scope_id: Option<Uuid>,
+    max_rows: Option<i32>,
+) -> CaliberResult<SetDone> {
+    let scope_id = required("scope_id", scope_id)?;
+    let limit = list::row_limit(max_rows)?;
+    let table = open(TURN, Access::READ)?;
+    let snapshot = ActiveSnapshot::of_statement();
+    // Backwards to where the tail begins, then forwards from there.
+    let conditions = [equal(Value::uuid(scope_id))];
+    let mut scan = table.scan(BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
+    let mut first = None;
+    for _ in 0..limit {
+        let Some(slot) = scan.next() else { break };
+        first = slot.get(table.attno(column::SEQUENCE)).as_i32();
+    }
+    drop(scan);
+    let after = first.map_or(i32::MAX, |first| first.saturating_sub(1));
+    put_turns(call, &table, scope_id, after, limit, &snapshot)
+}
+
+/// Answers with the scope's turns after a sequence number, in order.
+fn put_turns(
+    call: &Call<'_>,
+    table: &Table,
+    scope_id: Uuid,
+    after: i32,
+    limit: u32,
+    snapshot: &ActiveSnapshot,
+) -> CaliberResult<SetDone> {
+    let mut answer = call.result_set(SetOf::Rows);
+    let conditions = [equal(Value::uuid(scope_id)), greater(Value::int4(after))];
+    let mut scan = table.scan(BY_SCOPE, &conditions, Order::Ascending, snapshot)?;
+    for _ in 0..limit {
+        let Some(slot) = scan.next() else { break };
+        answer.put_row(table, slot);
+    }
+    Ok(SetDone)
+}

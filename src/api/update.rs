@@ -1,0 +1,84 @@
+//! What every mutation of one row shares: lock, check what the caller knows, write, return.
+
+use crate::changes::{self, Changed, JsonScalar};
+use caliber_am::error::{CaliberError, CaliberResult};
+use caliber_am::fmgr::Json;
+use caliber_am::model::Change;
+use caliber_am::pg::value::Value;
+use caliber_am::table::Table;
+use caliber_am::table::row::{Composite, Row, composite};
+use caliber_am::table::writer::{Event, Given, Writer};
+use uuid::Uuid;
+
+/// Refuses when the caller has seen another version of the row.
+///
+/// # Errors
+/// 55006, with the current version.
+pub fn check_version(row: &Row<'_>, table: &Table, expected: Option<i64>) -> CaliberResult<()> {
+    let entity = table.entity();
+    let (Some(expected), Some(position)) = (expected, entity.position_of(Change::Version)) else {
+        return Ok(());
+    };
+    let current = row.get(position).as_i64().unwrap_or(0);
+    if current == expected {
+        return Ok(());
+    }
+    let id = row.get(0).as_uuid().unwrap_or_default();
+    Err(CaliberError::StaleVersion { entity: entity.name, id, expected, current })
+}
+
+/// The error for an id that no row has.
+pub fn unknown(table: &Table, id: Uuid) -> CaliberError {
+    CaliberError::NoSuchRow { entity: table.entity().name, id }
+}
+
+/// Writes the changes to a locked row and returns the new row; without changes, the row as it is.
+/// `None`: a BEFORE trigger left the update out.
+///
+/// # Errors
+/// Those of the update.
+pub fn write(
+    table: &Table,
+    row: &Row<'_>,
+    changes: &Given<'_>,
+) -> CaliberResult<Option<Composite>> {
+    if changes.is_empty() {
+        return row.to_composite().map(Some);
+    }
+    let columns: Vec<usize> = changes.iter().map(|(position, _)| position).collect();
+    let mut writer = Writer::begin(table, Event::Update, &columns);
+    let stored = writer.update(row, changes)?;
+    let result = stored.map(|slot| composite(table, slot)).transpose()?;
+    writer.finish();
+    Ok(result)
+}
+
+/// Reads a `changes` argument into column values.
+///
+/// # Errors
+/// 22023 for anything but an object of updatable columns with values of the right JSON type.
+pub fn parse_changes<'v>(
+    table: &Table,
+    updatable: &[&str],
+    changes: Option<Json>,
+) -> CaliberResult<Given<'v>> {
+    let changes = super::required("changes", changes)?;
+    let mut given = Given::new();
+    let changes = changes::parse_changes(table.entity(), updatable, &changes.0)?;
+    for Changed { position, value } in changes {
+        given.set(position, to_value(value)?);
+    }
+    Ok(given)
+}
+
+fn to_value<'v>(value: JsonScalar) -> CaliberResult<Value<'v>> {
+    Ok(match value {
+        JsonScalar::Null => Value::NULL,
+        JsonScalar::Bool(value) => Value::bool(value),
+        JsonScalar::Int4(value) => Value::int4(value),
+        JsonScalar::Int8(value) => Value::int8(value),
+        JsonScalar::Uuid(value) => Value::uuid(value),
+        JsonScalar::Text(value) => Value::text(&value)?,
+        JsonScalar::Jsonb(value) => Value::jsonb(&value)?,
+    })
+}

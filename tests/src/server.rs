@@ -1,0 +1,89 @@
+//! Where the server under test is, as `cargo xtask test` tells it in the environment.
+
+use std::env;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::db::Db;
+
+/// The server under test.
+#[derive(Debug)]
+pub struct Server {
+    /// The folder of its Unix socket.
+    pub socket: PathBuf,
+    /// Its port, the number in the socket's file name.
+    pub port: u16,
+    /// A superuser.
+    pub user: String,
+    /// A database with the extensions `vector` and `caliber-pg`.
+    pub db: String,
+    /// The folder of `psql`, `pg_dump` and `pg_restore`.
+    pub pg_bin: PathBuf,
+    /// The installed library.
+    pub lib: PathBuf,
+    /// The server's log.
+    pub log: PathBuf,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+}
+
+impl Server {
+    /// The server that the environment names.
+    ///
+    /// # Panics
+    /// When it names none: a test without a server has failed, not passed.
+    pub fn get() -> &'static Self {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(|| Self {
+            socket: var("SOCKET").into(),
+            port: var("PORT").parse().expect("CALIBER_TEST_PORT is a port number"),
+            user: var("USER"),
+            db: var("DB"),
+            pg_bin: var("PG_BIN").into(),
+            lib: var("LIB").into(),
+            log: var("LOG").into(),
+            data_dir: var("DATA_DIR").into(),
+        })
+    }
+
+    /// A connection to the test database.
+    pub fn connect(&self) -> Db {
+        self.connect_to(&self.db)
+    }
+
+    /// A connection to another database of the server.
+    pub fn connect_to(&self, db: &str) -> Db {
+        let mut config = postgres::Config::new();
+        config.host_path(&self.socket).port(self.port).user(&self.user).dbname(db);
+        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        config.application_name(&test);
+        match config.connect(postgres::NoTls) {
+            Ok(client) => Db::new(client),
+            Err(e) => panic!("cannot connect to {}:{}: {e}", self.socket.display(), self.port),
+        }
+    }
+
+    /// The server's major version.
+    pub fn major(&self) -> i32 {
+        static MAJOR: OnceLock<i32> = OnceLock::new();
+        *MAJOR.get_or_init(|| {
+            self.connect().one::<i32>("SELECT current_setting('server_version_num')::int / 10000")
+        })
+    }
+
+    /// Whether the contrib library is there. The embedded PostgreSQL 18 has them all; that of 16
+    /// comes without contrib, so what needs one is tested on 18 alone.
+    pub fn has_contrib(&self, library: &str) -> bool {
+        let file = self.lib.with_file_name(format!("{library}.so"));
+        let found = file.exists();
+        assert!(found || self.major() < 18, "{} is missing", file.display());
+        found
+    }
+}
+
+fn var(name: &str) -> String {
+    let name = format!("CALIBER_TEST_{name}");
+    env::var(&name).unwrap_or_else(|_| {
+        panic!("{name} is not set. These tests need a server: run them with cargo xtask test")
+    })
+}

@@ -1,0 +1,94 @@
+//! How results are laid out on standard output.
+
+use std::io::{IsTerminal, stdout};
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use postgres::error::DbError;
+
+/// A heading.
+pub fn heading(text: &str) {
+    if stdout().is_terminal() {
+        println!("\n\x1b[1m{text}\x1b[0m");
+    } else {
+        println!("\n{text}\n{}", "=".repeat(text.chars().count()));
+    }
+}
+
+/// A statement, to be pasted into psql.
+pub fn sql(text: &str) {
+    println!("\n{}", indented(&format!("{text};")));
+}
+
+/// Rows under names. A column whose name begins with `#` holds numbers.
+pub fn table(names: &[&str], rows: &[Vec<String>]) {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(names.iter().map(|name| name.trim_start_matches('#')));
+    for row in rows {
+        table.add_row(row.iter().zip(names).map(|(text, name)| {
+            let number = name.starts_with('#');
+            let side = if number { CellAlignment::Right } else { CellAlignment::Left };
+            Cell::new(text).set_alignment(side)
+        }));
+    }
+    println!("{}", indented(&table.to_string()));
+}
+
+/// A plan, or other text of the server.
+pub fn text(text: &str) {
+    println!("{}", indented(text));
+}
+
+/// The server's error with all that a client is told.
+pub fn refusal(error: &DbError) {
+    let mut lines = format!("{} {}: {}", error.severity(), error.code().code(), error.message());
+    for (name, text) in [("DETAIL", error.detail()), ("HINT", error.hint())] {
+        if let Some(text) = text {
+            lines.push_str(&format!("\n{name}: {text}"));
+        }
+    }
+    text(&lines);
+}
+
+/// The beginning of the text in one line of at most `width` characters.
+pub fn clipped(text: &str, width: usize) -> String {
+    let mut line = String::new();
+    let mut count = 0;
+    for word in text.split_whitespace() {
+        let separated = count > 0;
+        let next = count + usize::from(separated) + word.chars().count();
+        if next > width {
+            let room = width.saturating_sub(count + usize::from(separated) + 1);
+            if separated {
+                line.push(' ');
+            }
+            line.extend(word.chars().take(room));
+            line.push('…');
+            return line;
+        }
+        if separated {
+            line.push(' ');
+        }
+        line.push_str(word);
+        count = next;
+    }
+    line
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_clipped() {
+        assert_eq!(clipped("two\n  words", 20), "two words");
+        assert_eq!(clipped("some more words", 10), "some more…");
+        assert_eq!(clipped("größer", 6), "größer");
+        assert_eq!(clipped("größeres", 6), "größe…");
+        assert_eq!(clipped("", 6), "");
+    }
+}
