@@ -90,13 +90,18 @@ impl ResultSet<'_> {
 
     /// Adds a row of these values, which must fit the declared result.
     pub fn put(&mut self, row: &[Value<'_>]) {
-        let (values, nulls): (Vec<_>, Vec<_>) = row.iter().map(|v| v.to_raw()).unzip();
+        let (mut values, mut nulls): (Vec<_>, Vec<_>) = row.iter().map(|v| v.to_raw()).unzip();
         // SAFETY: made by InitMaterializedSRF; the store copies the values.
         let width = unsafe { (*self.desc).natts };
         assert_eq!(values.len(), width as usize, "the install script declares another row");
         // SAFETY: as above, and there are as many values as attributes.
         unsafe {
-            pg_sys::tuplestore_putvalues(self.store, self.desc, values.as_ptr(), nulls.as_ptr());
+            pg_sys::tuplestore_putvalues(
+                self.store,
+                self.desc,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+            );
         }
     }
 }

@@ -123,9 +123,10 @@ fn caliber_trajectory_set_status(
             given.set(column::STATUS, status);
             let (state, _) = status.to_raw();
             let state = table.shape().state_of(TRAJECTORY.columns[column::STATUS].ty, state);
-            if state.is_some_and(|state| TRAJECTORY.states[state].is_final()) {
-                given.set(column::COMPLETED_AT, Value::transaction_timestamp());
-            }
+            let completes = state.is_some_and(|state| TRAJECTORY.states[state].is_final());
+            let completed_at =
+                if completes { Value::transaction_timestamp() } else { Value::NULL };
+            given.set(column::COMPLETED_AT, completed_at);
         }
         Ok(())
     })

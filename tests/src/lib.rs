@@ -11,7 +11,7 @@ mod schema;
 mod server;
 
 pub use db::{Db, assert_sqlstate, lit, opt, show};
-pub use fixture::{Tree, lease};
+pub use fixture::{TREE_TABLES, Tree, UNKNOWN, expired_lease, lease};
 pub use postgres::error::DbError;
 pub use schema::Schema;
 pub use server::Server;

@@ -1,7 +1,7 @@
 //! The tour: agent runs go into a fresh server, and are read back in every way there is.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -264,11 +264,11 @@ fn summary(report: &Report) {
     println!("  {} runs, {} turns{broken}", report.runs, report.turns);
 }
 
-/// Kept here so that the default file is found by a test.
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+    use std::path::Path;
 
     #[test]
     fn the_default_file_is_whole() -> Result<()> {

@@ -2,8 +2,14 @@
 
 use std::io::{IsTerminal, stdout};
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use postgres::error::DbError;
+
+/// As psql draws it, with lines that meet.
+const STYLE: TableStyle = TableStyle::new()
+    .header_lines(ContentLineStyle::none().junction('│'))
+    .header_separator(LineStyle::none().fill('─').junction('┼'))
+    .content_lines(ContentLineStyle::none().junction('│'));
 
 /// A heading.
 pub fn heading(text: &str) {
@@ -22,7 +28,7 @@ pub fn sql(text: &str) {
 /// Rows under names. A column whose name begins with `#` holds numbers.
 pub fn table(names: &[&str], rows: &[Vec<String>]) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table.set_header(names.iter().map(|name| name.trim_start_matches('#')));
     for row in rows {
         table.add_row(row.iter().zip(names).map(|(text, name)| {

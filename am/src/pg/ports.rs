@@ -164,3 +164,32 @@ pub unsafe fn tuple_desc_attr(
         (*desc).attrs.as_mut_ptr().add(index)
     }
 }
+
+/// The transaction that deleted or updated the tuple, lockers aside.
+///
+/// # Safety
+/// `header` points to a tuple that somebody deletes or updates.
+pub unsafe fn heap_tuple_header_get_update_xid(
+    header: *mut pg_sys::HeapTupleHeaderData,
+) -> pg_sys::TransactionId {
+    #[cfg(feature = "pg18")]
+    // SAFETY: passed on.
+    unsafe {
+        pg_sys::HeapTupleHeaderGetUpdateXid(header)
+    }
+    // A macro before 18.
+    #[cfg(not(feature = "pg18"))]
+    {
+        // SAFETY: the caller vouches for the pointer.
+        let infomask = u32::from(unsafe { (*header).t_infomask });
+        let is_multi = infomask & pg_sys::HEAP_XMAX_IS_MULTI != 0;
+        let is_settled = infomask & (pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_LOCK_ONLY) != 0;
+        if is_multi && !is_settled {
+            // SAFETY: the tuple's xmax is a multixact with an updater.
+            unsafe { pg_sys::HeapTupleGetUpdateXid(header) }
+        } else {
+            // SAFETY: the caller vouches for the pointer.
+            unsafe { (*header).t_choice.t_heap.t_xmax }
+        }
+    }
+}

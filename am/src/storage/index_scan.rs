@@ -133,7 +133,7 @@ impl Found {
     /// The deleting or updating transaction, lockers aside.
     pub fn update_xid(&self) -> pg_sys::TransactionId {
         // SAFETY: in the pinned buffer; only called for a tuple that is being deleted.
-        unsafe { pg_sys::HeapTupleHeaderGetUpdateXid(self.header()) }
+        unsafe { ports::heap_tuple_header_get_update_xid(self.header()) }
     }
 }
 

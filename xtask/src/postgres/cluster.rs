@@ -272,8 +272,8 @@ impl Temporary {
         let path = match name {
             Some(name) => dir.join(format!("{name}.lock")),
             None => {
-                let file = tempfile::Builder::new().prefix("tmp-").suffix(".lock");
-                file.tempfile_in(dir)?.into_temp_path().keep()?
+                let mut file = tempfile::Builder::new();
+                file.prefix("tmp-").suffix(".lock").tempfile_in(dir)?.into_temp_path().keep()?
             }
         };
         let file = File::create(&path)?;

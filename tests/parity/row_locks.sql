@@ -1,0 +1,83 @@
+-- Row locks. A prepared transaction plays the other session.
+
+\set gid :schema _locks
+CREATE TABLE t (id int PRIMARY KEY, v int);
+CREATE TABLE child (id int PRIMARY KEY, t_id int REFERENCES t);
+INSERT INTO t SELECT g, 0 FROM generate_series(1, 8) g;
+
+BEGIN;
+SELECT * FROM t WHERE id = 1 FOR UPDATE;
+SELECT * FROM t WHERE id = 2 FOR NO KEY UPDATE;
+SELECT * FROM t WHERE id = 3 FOR SHARE;
+SELECT * FROM t WHERE id = 4 FOR KEY SHARE;
+UPDATE t SET v = 1 WHERE id = 5;
+DELETE FROM t WHERE id = 6;
+UPDATE t SET id = 70 WHERE id = 7;
+PREPARE TRANSACTION :'gid';
+
+-- What conflicts with what.
+SELECT id FROM t ORDER BY id FOR UPDATE SKIP LOCKED;
+SELECT id FROM t ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
+SELECT id FROM t ORDER BY id FOR SHARE SKIP LOCKED;
+SELECT id FROM t ORDER BY id FOR KEY SHARE SKIP LOCKED;
+SELECT id FROM t WHERE id = 1 FOR KEY SHARE NOWAIT; -- error 55P03
+SELECT id FROM t WHERE id = 2 FOR SHARE NOWAIT; -- error 55P03
+SELECT id FROM t WHERE id = 2 FOR KEY SHARE NOWAIT;
+SELECT id FROM t WHERE id = 3 FOR NO KEY UPDATE NOWAIT; -- error 55P03
+SELECT id FROM t WHERE id = 3 FOR SHARE NOWAIT;
+SELECT id FROM t WHERE id = 4 FOR UPDATE NOWAIT; -- error 55P03
+SELECT id FROM t WHERE id = 4 FOR NO KEY UPDATE NOWAIT;
+SELECT id FROM t WHERE id = 5 FOR UPDATE NOWAIT; -- error 55P03
+SELECT id FROM t WHERE id = 6 FOR KEY SHARE NOWAIT; -- error 55P03
+SELECT id FROM t WHERE id = 7 FOR KEY SHARE NOWAIT; -- error 55P03
+SELECT id FROM t ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED;
+INSERT INTO child VALUES (1, 2), (2, 3), (3, 4), (4, 8);
+SET lock_timeout = '50ms';
+INSERT INTO child VALUES (9, 1); -- error 55P03
+UPDATE t SET v = 9 WHERE id = 3; -- error 55P03
+DELETE FROM t WHERE id = 4; -- error 55P03
+UPDATE t SET v = 9 WHERE id = 8;
+RESET lock_timeout;
+SELECT * FROM t ORDER BY id;
+COMMIT PREPARED :'gid';
+SELECT * FROM t ORDER BY id;
+SELECT id FROM t ORDER BY id FOR UPDATE NOWAIT;
+
+-- A lock is upgraded, shared and kept over a savepoint.
+BEGIN;
+SELECT * FROM t WHERE id = 1 FOR KEY SHARE;
+SAVEPOINT a;
+SELECT * FROM t WHERE id = 1 FOR UPDATE;
+UPDATE t SET v = v + 1 WHERE id = 1;
+ROLLBACK TO a;
+SELECT * FROM t WHERE id = 1 FOR SHARE;
+SAVEPOINT b;
+SELECT * FROM t WHERE id = 1 FOR NO KEY UPDATE;
+RELEASE b;
+UPDATE t SET v = v + 1 WHERE id = 1 RETURNING *;
+SAVEPOINT c;
+DELETE FROM t WHERE id = 1;
+ROLLBACK TO c;
+SELECT * FROM t WHERE id = 1 FOR UPDATE;
+COMMIT;
+SELECT * FROM t WHERE id = 1;
+
+-- Locks below joins, subqueries and views.
+CREATE VIEW w AS SELECT * FROM t WHERE v >= 0;
+SELECT t.id, c.id FROM t JOIN child c ON c.t_id = t.id ORDER BY c.id FOR UPDATE OF t;
+SELECT t.id, c.id FROM t LEFT JOIN child c ON c.t_id = t.id ORDER BY t.id FOR UPDATE OF c; -- error 0A000
+SELECT * FROM w WHERE id < 4 ORDER BY id FOR SHARE;
+SELECT count(*) FROM t FOR UPDATE; -- error 0A000
+SELECT * FROM (SELECT id FROM t ORDER BY id LIMIT 3) x FOR UPDATE;
+
+-- A queue: each taker skips what the other holds.
+CREATE TABLE queue (id int PRIMARY KEY, taken text);
+INSERT INTO queue SELECT g FROM generate_series(1, 6) g;
+BEGIN;
+UPDATE queue SET taken = 'first' WHERE id IN (
+    SELECT id FROM queue WHERE taken IS NULL ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED) RETURNING id;
+PREPARE TRANSACTION :'gid';
+DELETE FROM queue WHERE id IN (
+    SELECT id FROM queue WHERE taken IS NULL ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED) RETURNING id;
+ROLLBACK PREPARED :'gid';
+SELECT * FROM queue ORDER BY id;
