@@ -94,13 +94,16 @@ pub fn statements(target: &Target) -> CaliberResult<Vec<Statement>> {
 
 /// The names of the tables, in the order of the files.
 pub fn tables() -> impl Iterator<Item = &'static str> {
-    FILES.iter().flat_map(|file| file.lines()).filter_map(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        match object(&words) {
-            Some(Object::Table(name)) => Some(name),
-            _ => None,
-        }
-    })
+    FILES
+        .iter()
+        .flat_map(|file| file.lines())
+        .filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            match object(&words) {
+                Some(Object::Table(name)) => Some(name),
+                _ => None,
+            }
+        })
 }
 
 /// A name as SQL writes it, always in quotes: so no list of keywords is needed.

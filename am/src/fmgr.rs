@@ -61,8 +61,12 @@ impl<'c> Call<'c> {
         self.result_set.set(true);
         let info = self.data().resultinfo.cast::<pg_sys::ReturnSetInfo>();
         // SAFETY: InitMaterializedSRF has checked that it is a ReturnSetInfo and filled it.
-        let (store, desc) = unsafe { ((*info).setResult, (*info).setDesc) };
-        ResultSet { store, desc, call: PhantomData }
+        let info = unsafe { &*info };
+        ResultSet {
+            store: info.setResult,
+            desc: info.setDesc,
+            call: PhantomData,
+        }
     }
 }
 
@@ -93,7 +97,11 @@ impl ResultSet<'_> {
         let (mut values, mut nulls): (Vec<_>, Vec<_>) = row.iter().map(|v| v.to_raw()).unzip();
         // SAFETY: made by InitMaterializedSRF; the store copies the values.
         let width = unsafe { (*self.desc).natts };
-        assert_eq!(values.len(), width as usize, "the install script declares another row");
+        assert_eq!(
+            values.len(),
+            width as usize,
+            "the install script declares another row"
+        );
         // SAFETY: as above, and there are as many values as attributes.
         unsafe {
             pg_sys::tuplestore_putvalues(
@@ -271,7 +279,11 @@ pub unsafe fn invoke<'c, Arguments>(
     info: pg_sys::FunctionCallInfo,
     function: impl SqlFunction<'c, Arguments>,
 ) -> pg_sys::Datum {
-    let call = Call { info, result_set: Cell::new(false), life: PhantomData };
+    let call = Call {
+        info,
+        result_set: Cell::new(false),
+        life: PhantomData,
+    };
     let result = or_raise(function.call(&call));
     // SAFETY: the caller vouches for it. A set's end is told by its ReturnSetInfo, not by null.
     unsafe { (*info).isnull = result.is_none() && !call.result_set.get() };

@@ -46,7 +46,9 @@ fn caliber_entity(
     _: &Call<'_>,
     relation: Option<pg_sys::Oid>,
 ) -> CaliberResult<Option<&'static str>> {
-    let Some(relation) = relation else { return Ok(None) };
+    let Some(relation) = relation else {
+        return Ok(None);
+    };
     Ok(entity_of(relation)?.map(|entity| entity.name))
 }
 
@@ -55,7 +57,13 @@ fn caliber_estimate_tokens(_: &Call<'_>, content: Option<Text>) -> CaliberResult
 }
 
 fn caliber_schema_exists(_: &Call<'_>, schema: Option<Name>) -> CaliberResult<Option<bool>> {
-    let Some(schema) = schema else { return Ok(None) };
-    let Ok(schema) = CString::new(schema.0) else { return Ok(Some(false)) };
-    Ok(Some(ddl::tables().all(|table| relation_exists(&schema, table))))
+    let Some(schema) = schema else {
+        return Ok(None);
+    };
+    let Ok(schema) = CString::new(schema.0) else {
+        return Ok(Some(false));
+    };
+    Ok(Some(
+        ddl::tables().all(|table| relation_exists(&schema, table)),
+    ))
 }

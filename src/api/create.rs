@@ -22,7 +22,9 @@ pub fn exists_alike(
     let Some(id) = id else { return Ok(false) };
     let entity = table.entity();
     ids::require_v7(entity.key(), id)?;
-    let Some(row) = table.get(id, snapshot)? else { return Ok(false) };
+    let Some(row) = table.get(id, snapshot)? else {
+        return Ok(false);
+    };
     for (position, value) in given.iter() {
         let column = &entity.columns[position];
         let fixed = column.change == Change::Fixed && !value.is_null();

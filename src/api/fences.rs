@@ -21,7 +21,10 @@ use caliber_am::table::{Access, Table};
 use uuid::Uuid;
 
 const LEASES: Path = Path {
-    columns: &[entity::lock::column::RESOURCE_TYPE, entity::lock::column::RESOURCE_ID],
+    columns: &[
+        entity::lock::column::RESOURCE_TYPE,
+        entity::lock::column::RESOURCE_ID,
+    ],
     partial: Partial::Full,
 };
 
@@ -58,13 +61,20 @@ impl ScopeTables {
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<Option<(Row<'_>, Given<'static>)>> {
         use entity::scope::column as scope;
-        let Some(seen) = self.scopes.get(id, snapshot)? else { return Ok(None) };
+        let Some(seen) = self.scopes.get(id, snapshot)? else {
+            return Ok(None);
+        };
         let Some(trajectory_id) = seen.get(scope::TRAJECTORY_ID).as_uuid() else {
             return Ok(None);
         };
         let seen_fence = seen.get(scope::FENCE).as_i64().unwrap_or(0);
-        let trajectory =
-            FencedTrajectory::lock(&self.trajectories, trajectory_id, fence, seen_fence, snapshot)?;
+        let trajectory = FencedTrajectory::lock(
+            &self.trajectories,
+            trajectory_id,
+            fence,
+            seen_fence,
+            snapshot,
+        )?;
         let Some(row) = self.scopes.lock_row(seen, RowLock::NoKeyUpdate, snapshot)? else {
             return Ok(None);
         };
@@ -73,7 +83,11 @@ impl ScopeTables {
         match fence::check(fence, Some(own), trajectory.remembered())? {
             Decision::Pass => {}
             Decision::Missing { current } => {
-                return Err(CaliberError::FenceMissing { entity: "scope", id, current });
+                return Err(CaliberError::FenceMissing {
+                    entity: "scope",
+                    id,
+                    current,
+                });
             }
             Decision::Stale { current } => {
                 return Err(stale(SCOPE, id, fence, current));
@@ -111,16 +125,28 @@ impl<'t> FencedTrajectory<'t> {
         scope_fence: i64,
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<Self> {
-        let Some(seen) = table.get(id, snapshot)? else { return Ok(Self { table, row: None }) };
-        let current = seen.get(entity::trajectory::column::FENCE).as_i64().unwrap_or(0);
+        let Some(seen) = table.get(id, snapshot)? else {
+            return Ok(Self { table, row: None });
+        };
+        let current = seen
+            .get(entity::trajectory::column::FENCE)
+            .as_i64()
+            .unwrap_or(0);
         let will_remember = match fence {
             Some(given) if given > current.max(scope_fence) => {
                 is_live_lease("trajectory", id, fence)?
             }
             _ => false,
         };
-        let lock = if will_remember { RowLock::NoKeyUpdate } else { RowLock::Share };
-        Ok(Self { table, row: table.lock_row(seen, lock, snapshot)? })
+        let lock = if will_remember {
+            RowLock::NoKeyUpdate
+        } else {
+            RowLock::Share
+        };
+        Ok(Self {
+            table,
+            row: table.lock_row(seen, lock, snapshot)?,
+        })
     }
 
     /// As [`FencedTrajectory::lock`], and checks the fence against the trajectory's own.
@@ -134,7 +160,9 @@ impl<'t> FencedTrajectory<'t> {
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<Option<Row<'t>>> {
         let trajectory = Self::lock(table, id, fence, 0, snapshot)?;
-        let Some(row) = &trajectory.row else { return Ok(None) };
+        let Some(row) = &trajectory.row else {
+            return Ok(None);
+        };
         if new_fence(row, id, fence)?.is_some() {
             trajectory.remember(fence)?;
             // The row was just changed by this very transaction: read it as it is now.
@@ -151,7 +179,9 @@ impl<'t> FencedTrajectory<'t> {
 
     /// Remembers a higher fence in the trajectory's row.
     fn remember(&self, fence: Option<i64>) -> CaliberResult<()> {
-        let (Some(row), Some(fence)) = (&self.row, fence) else { return Ok(()) };
+        let (Some(row), Some(fence)) = (&self.row, fence) else {
+            return Ok(());
+        };
         let id = row.get(0).as_uuid().unwrap_or_default();
         let snapshot = ActiveSnapshot::for_write();
         let locked = self.table.lock_by_id(id, RowLock::NoKeyUpdate, &snapshot)?;
@@ -176,10 +206,17 @@ impl<'t> FencedTrajectory<'t> {
 /// 55006 when the fence is missing, stale or unknown.
 pub fn new_fence(row: &Row<'_>, id: Uuid, fence: Option<i64>) -> CaliberResult<Option<i64>> {
     let entity = TRAJECTORY.name;
-    let own = row.get(entity::trajectory::column::FENCE).as_i64().unwrap_or(0);
+    let own = row
+        .get(entity::trajectory::column::FENCE)
+        .as_i64()
+        .unwrap_or(0);
     match fence::check(fence, None, own)? {
         Decision::Pass => Ok(None),
-        Decision::Missing { current } => Err(CaliberError::FenceMissing { entity, id, current }),
+        Decision::Missing { current } => Err(CaliberError::FenceMissing {
+            entity,
+            id,
+            current,
+        }),
         Decision::Stale { current } => Err(stale(TRAJECTORY, id, fence, current)),
         Decision::Prove { current } => {
             if is_live_lease(entity, id, fence)? {
@@ -192,11 +229,21 @@ pub fn new_fence(row: &Row<'_>, id: Uuid, fence: Option<i64>) -> CaliberResult<O
 }
 
 fn stale(entity: &Entity, id: Uuid, fence: Option<i64>, current: i64) -> CaliberError {
-    CaliberError::FenceStale { entity: entity.name, id, fence: fence.unwrap_or(0), current }
+    CaliberError::FenceStale {
+        entity: entity.name,
+        id,
+        fence: fence.unwrap_or(0),
+        current,
+    }
 }
 
 fn unproved(entity: &Entity, id: Uuid, fence: Option<i64>, current: i64) -> CaliberError {
-    CaliberError::FenceUnknown { entity: entity.name, id, fence: fence.unwrap_or(0), current }
+    CaliberError::FenceUnknown {
+        entity: entity.name,
+        id,
+        fence: fence.unwrap_or(0),
+        current,
+    }
 }
 
 /// Whether the fence is that of a lease on the resource which holds now, by the database's clock.
@@ -208,7 +255,10 @@ fn is_live_lease(
     use entity::lock::column as lock;
     let locks = Table::open(&settings::schema(), LOCK, Access::READ)?;
     let snapshot = ActiveSnapshot::latest();
-    let conditions = [equal(Value::text(resource_type)?), equal(Value::uuid(resource_id))];
+    let conditions = [
+        equal(Value::text(resource_type)?),
+        equal(Value::uuid(resource_id)),
+    ];
     let mut scan = locks.scan(LEASES, &conditions, Order::Ascending, &snapshot)?;
     let now = clock::now();
     while let Some(slot) = scan.next() {

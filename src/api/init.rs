@@ -6,9 +6,9 @@ use crate::ddl::{self, Object, Target};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Name, SetDone, SetOf};
 use caliber_am::pg::value::Value;
+use pgrx::Spi;
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiClient;
-use pgrx::Spi;
 use std::collections::HashSet;
 
 caliber_am::sql_functions!(caliber_init);
@@ -38,7 +38,9 @@ fn caliber_init(
         )?;
         let (Some(extension_schema), Some(vector_schema)) = (extension_schema, vector_schema)
         else {
-            return Err(CaliberError::Internal("extension vector is missing".to_owned()));
+            return Err(CaliberError::Internal(
+                "extension vector is missing".to_owned(),
+            ));
         };
         let target = Target {
             schema: &schema,
@@ -59,7 +61,11 @@ fn caliber_init(
 fn create_missing(client: &mut SpiClient<'_>, target: &Target<'_>) -> CaliberResult<Vec<String>> {
     let statements = ddl::statements(target)?;
     let schema = target.schema;
-    run(client, "SELECT pg_advisory_xact_lock($1)", &[ADVISORY_LOCK.into()])?;
+    run(
+        client,
+        "SELECT pg_advisory_xact_lock($1)",
+        &[ADVISORY_LOCK.into()],
+    )?;
     let mut created = Vec::new();
     let mut commented = HashSet::new();
     let exists = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
@@ -109,12 +115,11 @@ fn create_missing(client: &mut SpiClient<'_>, target: &Target<'_>) -> CaliberRes
     Ok(created)
 }
 
-fn run(
-    client: &mut SpiClient<'_>,
-    sql: &str,
-    arguments: &[DatumWithOid<'_>],
-) -> CaliberResult<()> {
-    client.update(sql, None, arguments).map(drop).map_err(spi_error)
+fn run(client: &mut SpiClient<'_>, sql: &str, arguments: &[DatumWithOid<'_>]) -> CaliberResult<()> {
+    client
+        .update(sql, None, arguments)
+        .map(drop)
+        .map_err(spi_error)
 }
 
 fn found(

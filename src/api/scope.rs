@@ -28,8 +28,10 @@ caliber_am::sql_functions!(
 
 const UPDATABLE: &[&str] = &["name", "purpose", "token_budget", "checkpoint", "metadata"];
 
-const BY_TRAJECTORY: Path =
-    Path { columns: &[column::TRAJECTORY_ID, column::SCOPE_ID], partial: Partial::Full };
+const BY_TRAJECTORY: Path = Path {
+    columns: &[column::TRAJECTORY_ID, column::SCOPE_ID],
+    partial: Partial::Full,
+};
 const ACTIVE_BY_TRAJECTORY: Path = Path {
     columns: &[column::TRAJECTORY_ID, column::SCOPE_ID],
     partial: Partial::True(column::IS_ACTIVE),
@@ -52,7 +54,10 @@ fn caliber_scope_create(
     let snapshot = ActiveSnapshot::for_write();
     let mut given = Given::new();
     given
-        .set(column::TRAJECTORY_ID, trajectory_id.map_or(Value::NULL, Value::uuid))
+        .set(
+            column::TRAJECTORY_ID,
+            trajectory_id.map_or(Value::NULL, Value::uuid),
+        )
         .set(column::NAME, name)
         .set(column::TOKEN_BUDGET, token_budget)
         .set_unless_null(column::PURPOSE, purpose)
@@ -89,11 +94,18 @@ fn caliber_scope_get_current(
     _: &Call<'_>,
     trajectory_id: Option<Uuid>,
 ) -> CaliberResult<Option<Composite>> {
-    let Some(trajectory_id) = trajectory_id else { return Ok(None) };
+    let Some(trajectory_id) = trajectory_id else {
+        return Ok(None);
+    };
     let table = open(SCOPE, Access::READ)?;
     let snapshot = ActiveSnapshot::of_statement();
     let conditions = [equal(Value::uuid(trajectory_id))];
-    let mut scan = table.scan(ACTIVE_BY_TRAJECTORY, &conditions, Order::Descending, &snapshot)?;
+    let mut scan = table.scan(
+        ACTIVE_BY_TRAJECTORY,
+        &conditions,
+        Order::Descending,
+        &snapshot,
+    )?;
     while let Some(slot) = scan.next() {
         if slot.get(table.attno(column::IS_ACTIVE)).as_bool() == Some(true) {
             return scan.into_row().to_composite().map(Some);
@@ -147,13 +159,19 @@ fn caliber_scope_close(
     expected_version: Option<i64>,
     fence: Option<i64>,
 ) -> CaliberResult<Option<Composite>> {
-    mutate(&ScopeTables::open()?, id, expected_version, fence, |row, given| {
-        require_active(row)?;
-        given
-            .set(column::IS_ACTIVE, Value::bool(false))
-            .set(column::CLOSED_AT, Value::transaction_timestamp());
-        Ok(())
-    })
+    mutate(
+        &ScopeTables::open()?,
+        id,
+        expected_version,
+        fence,
+        |row, given| {
+            require_active(row)?;
+            given
+                .set(column::IS_ACTIVE, Value::bool(false))
+                .set(column::CLOSED_AT, Value::transaction_timestamp());
+            Ok(())
+        },
+    )
 }
 
 /// Locks the scope, checks what the caller knows of it, and writes what `change` gives.

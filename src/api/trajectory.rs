@@ -30,16 +30,23 @@ caliber_am::sql_functions!(
 
 const UPDATABLE: &[&str] = &["name", "description", "agent_id", "outcome", "metadata"];
 
-const BY_STATUS: Path =
-    Path { columns: &[column::STATUS, column::TRAJECTORY_ID], partial: Partial::Full };
+const BY_STATUS: Path = Path {
+    columns: &[column::STATUS, column::TRAJECTORY_ID],
+    partial: Partial::Full,
+};
 const BY_PARENT: Path = Path {
     columns: &[column::PARENT_TRAJECTORY_ID, column::TRAJECTORY_ID],
     partial: Partial::NotNull(column::PARENT_TRAJECTORY_ID),
 };
-const SCOPES_OF: Path =
-    Path { columns: &[scope::TRAJECTORY_ID, scope::SCOPE_ID], partial: Partial::Full };
+const SCOPES_OF: Path = Path {
+    columns: &[scope::TRAJECTORY_ID, scope::SCOPE_ID],
+    partial: Partial::Full,
+};
 const TURNS_OF: Path = Path {
-    columns: &[entity::turn::column::SCOPE_ID, entity::turn::column::SEQUENCE],
+    columns: &[
+        entity::turn::column::SCOPE_ID,
+        entity::turn::column::SEQUENCE,
+    ],
     partial: Partial::Full,
 };
 
@@ -67,9 +74,10 @@ fn caliber_trajectory_create(
         return Ok(trajectory_id);
     }
     let id = trajectory_id.unwrap_or_else(ids::new_id);
-    given
-        .set(column::TRAJECTORY_ID, Value::uuid(id))
-        .set(column::ROOT_TRAJECTORY_ID, Value::uuid(root_for(&table, id, parent_trajectory_id, &snapshot)?));
+    given.set(column::TRAJECTORY_ID, Value::uuid(id)).set(
+        column::ROOT_TRAJECTORY_ID,
+        Value::uuid(root_for(&table, id, parent_trajectory_id, &snapshot)?),
+    );
     create::insert(&table, &given)
 }
 
@@ -83,7 +91,9 @@ fn root_for(
 ) -> CaliberResult<Uuid> {
     let Some(parent) = parent else { return Ok(id) };
     let parent = table.get(parent, snapshot)?;
-    Ok(parent.and_then(|row| row.get(column::ROOT_TRAJECTORY_ID).as_uuid()).unwrap_or(id))
+    Ok(parent
+        .and_then(|row| row.get(column::ROOT_TRAJECTORY_ID).as_uuid())
+        .unwrap_or(id))
 }
 
 fn caliber_trajectory_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
@@ -122,10 +132,15 @@ fn caliber_trajectory_set_status(
         if row.get(column::STATUS).as_oid() != Some(status_oid) {
             given.set(column::STATUS, status);
             let (state, _) = status.to_raw();
-            let state = table.shape().state_of(TRAJECTORY.columns[column::STATUS].ty, state);
+            let state = table
+                .shape()
+                .state_of(TRAJECTORY.columns[column::STATUS].ty, state);
             let completes = state.is_some_and(|state| TRAJECTORY.states[state].is_final());
-            let completed_at =
-                if completes { Value::transaction_timestamp() } else { Value::NULL };
+            let completed_at = if completes {
+                Value::transaction_timestamp()
+            } else {
+                Value::NULL
+            };
             given.set(column::COMPLETED_AT, completed_at);
         }
         Ok(())
@@ -160,7 +175,14 @@ fn caliber_trajectory_list_by_status(
     max_rows: Option<i32>,
     after: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
-    list::by_column(call, TRAJECTORY, BY_STATUS, ("status", status), max_rows, after)
+    list::by_column(
+        call,
+        TRAJECTORY,
+        BY_STATUS,
+        ("status", status),
+        max_rows,
+        after,
+    )
 }
 
 fn caliber_trajectory_list_children(

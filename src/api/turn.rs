@@ -4,9 +4,9 @@ use super::fences::ScopeTables;
 use super::scope::require_active;
 use super::update::{unknown, write};
 use super::{create, get, list, open, required};
+use crate::entity::TURN;
 use crate::entity::scope::column as scope;
 use crate::entity::turn::column;
-use crate::entity::TURN;
 use crate::{chat, tokens};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, SetOf};
@@ -26,8 +26,10 @@ caliber_am::sql_functions!(
     caliber_turn_tail,
 );
 
-const BY_SCOPE: Path =
-    Path { columns: &[column::SCOPE_ID, column::SEQUENCE], partial: Partial::Full };
+const BY_SCOPE: Path = Path {
+    columns: &[column::SCOPE_ID, column::SEQUENCE],
+    partial: Partial::Full,
+};
 
 #[allow(clippy::too_many_arguments)] // the SQL signature
 fn caliber_turn_create(
@@ -50,7 +52,10 @@ fn caliber_turn_create(
         .set(column::SCOPE_ID, scope_id.map_or(Value::NULL, Value::uuid))
         .set(column::ROLE, role)
         .set(column::CONTENT, content)
-        .set_unless_null(column::TOKEN_COUNT, token_count.map_or(Value::NULL, Value::int4))
+        .set_unless_null(
+            column::TOKEN_COUNT,
+            token_count.map_or(Value::NULL, Value::int4),
+        )
         .set_unless_null(column::TOOL_CALLS, tool_calls)
         .set_unless_null(column::TOOL_RESULTS, tool_results)
         .set_unless_null(column::METADATA, metadata)
@@ -75,7 +80,9 @@ fn caliber_turn_create(
     };
     append.charge(asked)?;
     let next = append.sequence(sequence)?;
-    given.set(column::SEQUENCE, Value::int4(next)).set(column::TOKEN_COUNT, Value::int4(asked));
+    given
+        .set(column::SEQUENCE, Value::int4(next))
+        .set(column::TOKEN_COUNT, Value::int4(asked));
     let id = create::insert(&turns, &given)?;
     append.finish(id.is_some())?;
     Ok(id)
@@ -117,7 +124,10 @@ fn caliber_turn_append_many(
         given
             .set(column::SCOPE_ID, Value::uuid(scope_id))
             .set(column::SEQUENCE, Value::int4(append.sequence(None)?))
-            .set(column::ROLE, turns.enum_value(column::ROLE, message.role.label())?)
+            .set(
+                column::ROLE,
+                turns.enum_value(column::ROLE, message.role.label())?,
+            )
             .set(column::CONTENT, Value::text(&message.content)?)
             .set(column::TOKEN_COUNT, Value::int4(asked))
             .set(column::TOOL_CALLS, json(&message.tool_calls)?)
@@ -161,9 +171,17 @@ impl<'t> Append<'t> {
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<Self> {
         let scopes = &tables.scopes;
-        let mut append =
-            Self { scopes, scope_id, scope: None, next: 0, used: 0, budget: i64::from(i32::MAX) };
-        let Some(id) = scope_id else { return Ok(append) };
+        let mut append = Self {
+            scopes,
+            scope_id,
+            scope: None,
+            next: 0,
+            used: 0,
+            budget: i64::from(i32::MAX),
+        };
+        let Some(id) = scope_id else {
+            return Ok(append);
+        };
         let Some((row, given)) = tables.lock_scope(id, fence, snapshot)? else {
             return Ok(append);
         };
@@ -240,7 +258,9 @@ fn highest_sequence(turns: &Table, scope_id: Uuid) -> CaliberResult<i32> {
     let snapshot = ActiveSnapshot::latest();
     let conditions = [equal(Value::uuid(scope_id))];
     let mut scan = turns.scan(BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
-    let highest = scan.next().and_then(|slot| slot.get(turns.attno(column::SEQUENCE)).as_i32());
+    let highest = scan
+        .next()
+        .and_then(|slot| slot.get(turns.attno(column::SEQUENCE)).as_i32());
     Ok(highest.unwrap_or(-1))
 }
 

@@ -24,12 +24,20 @@ pub fn check_version(row: &Row<'_>, table: &Table, expected: Option<i64>) -> Cal
         return Ok(());
     }
     let id = row.get(0).as_uuid().unwrap_or_default();
-    Err(CaliberError::StaleVersion { entity: entity.name, id, expected, current })
+    Err(CaliberError::StaleVersion {
+        entity: entity.name,
+        id,
+        expected,
+        current,
+    })
 }
 
 /// The error for an id that no row has.
 pub fn unknown(table: &Table, id: Uuid) -> CaliberError {
-    CaliberError::NoSuchRow { entity: table.entity().name, id }
+    CaliberError::NoSuchRow {
+        entity: table.entity().name,
+        id,
+    }
 }
 
 /// Writes the changes to a locked row and returns the new row; without changes, the row as it is.

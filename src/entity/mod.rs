@@ -11,7 +11,12 @@ pub mod trajectory;
 pub mod turn;
 
 /// All entities. The order is that of the foreign keys: what is referred to comes first.
-pub static ENTITIES: &[Entity] = &[trajectory::ENTITY, scope::ENTITY, turn::ENTITY, lock::ENTITY];
+pub static ENTITIES: &[Entity] = &[
+    trajectory::ENTITY,
+    scope::ENTITY,
+    turn::ENTITY,
+    lock::ENTITY,
+];
 
 /// A task.
 pub static TRAJECTORY: &Entity = &ENTITIES[0];

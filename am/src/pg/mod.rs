@@ -6,7 +6,6 @@
 
 pub mod clock;
 pub mod layout;
-pub mod memory;
 pub mod ports;
 pub mod relation;
 pub mod report;

@@ -23,7 +23,10 @@ impl<'r> Rel<'r> {
     /// # Safety
     /// If not null, it is an open relation, and stays open and locked for `'r`.
     pub unsafe fn from_raw(relation: pg_sys::Relation) -> Option<Self> {
-        NonNull::new(relation).map(|pointer| Self { pointer, open: PhantomData })
+        NonNull::new(relation).map(|pointer| Self {
+            pointer,
+            open: PhantomData,
+        })
     }
 
     /// The raw pointer, for calls into PostgreSQL.
@@ -53,7 +56,9 @@ impl<'r> Rel<'r> {
     pub fn name(self) -> String {
         let name = &raw const self.class().relname.data;
         // SAFETY: a NameData ends with a zero byte.
-        unsafe { CStr::from_ptr(name.cast()) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(name.cast()) }
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// The OID of the schema.
@@ -124,7 +129,12 @@ impl OpenRel {
     fn adopt(relation: pg_sys::Relation) -> Self {
         // SAFETY: the functions that open a relation raise rather than return null.
         let pointer = unsafe { NonNull::new_unchecked(relation) };
-        Self { rel: Rel { pointer, open: PhantomData } }
+        Self {
+            rel: Rel {
+                pointer,
+                open: PhantomData,
+            },
+        }
     }
 
     /// The relation, for as long as this guard.
@@ -153,7 +163,10 @@ impl<'d> Columns<'d> {
     /// # Safety
     /// `desc` is a valid descriptor for `'d`.
     pub unsafe fn from_raw(desc: pg_sys::TupleDesc) -> Self {
-        Self { desc, owner: PhantomData }
+        Self {
+            desc,
+            owner: PhantomData,
+        }
     }
 
     /// The raw descriptor.
@@ -184,12 +197,15 @@ impl<'d> Columns<'d> {
 
     /// The live attributes with their index.
     pub fn live(self) -> impl Iterator<Item = (usize, &'d pg_sys::FormData_pg_attribute)> {
-        (0..self.len()).map(move |i| (i, self.get(i))).filter(|(_, a)| !a.attisdropped)
+        (0..self.len())
+            .map(move |i| (i, self.get(i)))
+            .filter(|(_, a)| !a.attisdropped)
     }
 
     /// The live attribute of this name with its index.
     pub fn named(self, name: &str) -> Option<(usize, &'d pg_sys::FormData_pg_attribute)> {
-        self.live().find(|(_, a)| attribute_name(a) == name.as_bytes())
+        self.live()
+            .find(|(_, a)| attribute_name(a) == name.as_bytes())
     }
 
     /// The constraints part: defaults, CHECKs, generated columns.
@@ -210,7 +226,9 @@ pub fn attribute_name(attribute: &pg_sys::FormData_pg_attribute) -> &[u8] {
 
 /// Whether the schema has a relation of this name.
 pub fn relation_exists(schema: &CStr, name: &str) -> bool {
-    let Ok(name) = CString::new(name) else { return false };
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
     // SAFETY: a syscache look-up; a missing schema is no error.
     let namespace = unsafe { pg_sys::get_namespace_oid(schema.as_ptr(), true) };
     // SAFETY: a syscache look-up; nothing is found in a schema that does not exist.

@@ -16,7 +16,10 @@ impl<'s> Slot<'s> {
     /// # Safety
     /// `pointer` is a valid slot for `'s`.
     pub unsafe fn from_raw(pointer: *mut pg_sys::TupleTableSlot) -> Self {
-        Self { pointer, owner: PhantomData }
+        Self {
+            pointer,
+            owner: PhantomData,
+        }
     }
 
     /// The raw pointer, for calls into PostgreSQL.
@@ -82,7 +85,10 @@ impl<'s> Slot<'s> {
         if std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsVirtual) {
             return true;
         }
-        if !std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
+        if !std::ptr::eq(
+            self.data().tts_ops,
+            &raw const pg_sys::TTSOpsBufferHeapTuple,
+        ) {
             return false;
         }
         let slot = self.pointer.cast::<pg_sys::BufferHeapTupleTableSlot>();
@@ -96,13 +102,14 @@ impl<'s> Slot<'s> {
     /// The caller's own slot changes, so that the indexes, RETURNING and triggers see the values.
     pub fn assign(self, new: &[(usize, pg_sys::Datum)]) {
         if self.is_virtual() {
+            let (values, nulls) = (self.data().tts_values, self.data().tts_isnull);
+            // SAFETY: the slot's arrays are as long as its descriptor.
+            let values = unsafe { std::slice::from_raw_parts_mut(values, self.width()) };
+            // SAFETY: as above.
+            let nulls = unsafe { std::slice::from_raw_parts_mut(nulls, self.width()) };
             for &(index, datum) in new {
-                assert!(index < self.width());
-                let (values, nulls) = (self.data().tts_values, self.data().tts_isnull);
-                // SAFETY: the index was just checked.
-                unsafe { values.add(index).write(datum) };
-                // SAFETY: as above.
-                unsafe { nulls.add(index).write(false) };
+                values[index] = datum;
+                nulls[index] = false;
             }
             return;
         }
@@ -136,7 +143,10 @@ impl OwnedSlot {
 
     /// The slot, for as long as this guard.
     pub fn slot(&self) -> Slot<'_> {
-        Slot { pointer: self.pointer, owner: PhantomData }
+        Slot {
+            pointer: self.pointer,
+            owner: PhantomData,
+        }
     }
 }
 

@@ -116,14 +116,27 @@ pub unsafe extern "C-unwind" fn tuple_update(
 ) -> pg_sys::TM_Result::Type {
     // SAFETY: PostgreSQL passes an open relation.
     let verdict = match unsafe { users_shape(rel) } {
-        // SAFETY: PostgreSQL passes the address of an existing version and a filled slot.
-        Some(shape) => unsafe { pipeline::form_updated(rel, &shape, *old, Slot::from_raw(slot)) },
+        Some(shape) => {
+            // SAFETY: PostgreSQL passes a filled slot.
+            let new = unsafe { Slot::from_raw(slot) };
+            // SAFETY: PostgreSQL passes the address of an existing version.
+            unsafe { pipeline::form_updated(rel, &shape, old, new) }
+        }
         None => Ok(()),
     };
     // SAFETY: the arguments are PostgreSQL's.
     let result = unsafe {
         heap::tuple_update(
-            rel, old, slot, cid, snapshot, crosscheck, wait, failure, lock_mode, update_indexes,
+            rel,
+            old,
+            slot,
+            cid,
+            snapshot,
+            crosscheck,
+            wait,
+            failure,
+            lock_mode,
+            update_indexes,
         )
     };
     match verdict {
@@ -151,14 +164,23 @@ pub unsafe extern "C-unwind" fn tuple_delete(
     // SAFETY: the arguments are PostgreSQL's.
     let result = unsafe {
         heap::tuple_delete(
-            rel, tid, cid, snapshot, crosscheck, wait, failure, changing_partition,
+            rel,
+            tid,
+            cid,
+            snapshot,
+            crosscheck,
+            wait,
+            failure,
+            changing_partition,
         )
     };
     if let Some(shape) = shape
         && changing_partition
         && result == pg_sys::TM_Result::TM_Ok
     {
-        raise(&CaliberError::PartitionMove { entity: shape.entity().name });
+        raise(&CaliberError::PartitionMove {
+            entity: shape.entity().name,
+        });
     }
     result
 }

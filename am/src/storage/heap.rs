@@ -28,9 +28,10 @@ macro_rules! guarded {
             let Some(callback) = routine().$name else {
                 unreachable!(concat!("heap sets ", stringify!($name)))
             };
-            // SAFETY: nothing with a destructor is in the closure; the caller vouches for the
-            // arguments.
-            unsafe { pg_guard_ffi_boundary(|| callback($($arg),*)) }
+            // SAFETY: the caller vouches for the arguments.
+            let call = || unsafe { callback($($arg),*) };
+            // SAFETY: nothing in the closure has a destructor.
+            unsafe { pg_guard_ffi_boundary(call) }
         }
     };
 }

@@ -28,7 +28,9 @@ pub unsafe extern "C-unwind" fn index_build_range_scan(
     scan: pg_sys::TableScanDesc,
 ) -> f64 {
     // SAFETY: PostgreSQL passes an open, locked table.
-    let Some(rel) = (unsafe { Rel::from_raw(table) }) else { return 0.0 };
+    let Some(rel) = (unsafe { Rel::from_raw(table) }) else {
+        return 0.0;
+    };
     // SAFETY: PostgreSQL passes a valid IndexInfo for the duration of the call.
     let how = unsafe { Build::of(rel, &*info, anyvisible) };
     let mut scan = if !scan.is_null() {
@@ -42,7 +44,11 @@ pub unsafe extern "C-unwind" fn index_build_range_scan(
     if !allow_sync {
         scan.limit(start_block, block_count);
     }
-    let sink = Sink { index, callback, state };
+    let sink = Sink {
+        index,
+        callback,
+        state,
+    };
     // SAFETY: info is valid for the duration of the call.
     or_raise(unsafe { how.run(&mut scan, info, progress, &sink) })
 }
@@ -81,14 +87,15 @@ struct Sink {
 impl Sink {
     #[allow(ffi_unwind_calls)] // what the boundary is for
     fn enter(&self, mut tid: pg_sys::ItemPointerData, row: &mut IndexRow, alive: bool) {
-        let Some(callback) = self.callback else { return };
+        let Some(callback) = self.callback else {
+            return;
+        };
         let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
         let tid = &raw mut tid;
-        // SAFETY: the index's own callback with its own state; nothing in the closure has a
-        // destructor.
-        unsafe {
-            pg_guard_ffi_boundary(|| callback(self.index, tid, values, nulls, alive, self.state));
-        }
+        // SAFETY: the index's own callback with its own state.
+        let enter = || unsafe { callback(self.index, tid, values, nulls, alive, self.state) };
+        // SAFETY: nothing in the closure has a destructor.
+        unsafe { pg_guard_ffi_boundary(enter) };
     }
 }
 
@@ -272,7 +279,10 @@ impl<'r> Build<'r> {
     /// The table is locked against writers, so a row in progress is a surprise.
     fn warn(&self, what: &str) {
         if !self.is_catalog {
-            pgrx::warning!("concurrent {what} in progress within table \"{}\"", self.rel.name());
+            pgrx::warning!(
+                "concurrent {what} in progress within table \"{}\"",
+                self.rel.name()
+            );
         }
     }
 }

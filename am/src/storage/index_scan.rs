@@ -19,7 +19,10 @@ pub struct PageRoots {
 impl PageRoots {
     /// Of no page yet.
     pub const fn none() -> Self {
-        Self { block: pg_sys::InvalidBlockNumber, roots: [0; MAX_HEAP_TUPLES_PER_PAGE] }
+        Self {
+            block: pg_sys::InvalidBlockNumber,
+            roots: [0; MAX_HEAP_TUPLES_PER_PAGE],
+        }
     }
 
     /// Whether these are the roots of another block.
@@ -57,7 +60,7 @@ impl PageRoots {
             return Ok(address);
         }
         let slot = usize::from(tuple.tid.ip_posid) - 1;
-        if self.roots[slot] == pg_sys::InvalidOffsetNumber as u16 {
+        if self.roots[slot] == pg_sys::InvalidOffsetNumber {
             // The chain grew after its page's roots were read: the page may have been updated and
             // pruned since, without the scan having left it.
             self.load(buffer, self.block);
@@ -159,7 +162,11 @@ impl HeapScan {
                 allow_sync,
             )
         };
-        Self { scan, slot, registered: None }
+        Self {
+            scan,
+            slot,
+            registered: None,
+        }
     }
 
     /// Starts a scan with a snapshot of its own, for a build that others write beside.
@@ -178,7 +185,11 @@ impl HeapScan {
     /// # Safety
     /// `scan` is a heap scan of `rel`.
     pub unsafe fn adopt(rel: Rel<'_>, scan: pg_sys::TableScanDesc) -> Self {
-        Self { scan, slot: OwnedSlot::for_table(rel), registered: None }
+        Self {
+            scan,
+            slot: OwnedSlot::for_table(rel),
+            registered: None,
+        }
     }
 
     /// Restricts the scan to a range of blocks, before its first row.
@@ -221,7 +232,11 @@ impl HeapScan {
         };
         let (block, blocks) = (heap.rs_cblock, self.blocks().max(1));
         // A synchronised scan begins in the middle and wraps around.
-        let done = if block >= start { block - start } else { blocks - start + block };
+        let done = if block >= start {
+            block - start
+        } else {
+            blocks - start + block
+        };
         (block, done)
     }
 
@@ -240,17 +255,16 @@ impl HeapScan {
         let slot = self.slot.slot().as_ptr();
         // SAFETY: the slot is of the table's kind.
         let more = unsafe {
-            pg_sys::heap_getnextslot(
-                self.scan,
-                pg_sys::ScanDirection::ForwardScanDirection,
-                slot,
-            )
+            pg_sys::heap_getnextslot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
         };
         if !more {
             return None;
         }
         let tuple = &raw const self.heap().rs_ctup;
-        Some(Found { tid: self.heap().rs_ctup.t_self, tuple: tuple.cast_mut() })
+        Some(Found {
+            tid: self.heap().rs_ctup.t_self,
+            tuple: tuple.cast_mut(),
+        })
     }
 }
 

@@ -21,7 +21,9 @@ pub unsafe extern "C-unwind" fn index_validate_scan(
     state: *mut pg_sys::ValidateIndexState,
 ) {
     // SAFETY: PostgreSQL passes an open, locked table.
-    let Some(rel) = (unsafe { Rel::from_raw(table) }) else { return };
+    let Some(rel) = (unsafe { Rel::from_raw(table) }) else {
+        return;
+    };
     // The addresses are sorted by block, so the scan has to begin at the first one.
     let mut scan = HeapScan::start(rel, snapshot, false);
     // SAFETY: PostgreSQL passes a valid IndexInfo for the duration of the call.
@@ -29,7 +31,14 @@ pub unsafe extern "C-unwind" fn index_validate_scan(
     // SAFETY: PostgreSQL passes a valid state for the duration of the call.
     let state = unsafe { &mut *state };
     let entries = SortedEntries::of(state.tuplesort);
-    let mut validation = Validation { rel, index, info, row, entries, page: PageEntries::none() };
+    let mut validation = Validation {
+        rel,
+        index,
+        info,
+        row,
+        entries,
+        page: PageEntries::none(),
+    };
     or_raise(validation.run(&mut scan, state));
 }
 
@@ -68,11 +77,7 @@ impl Validation<'_> {
     }
 
     /// Inserts the missing row, unless a partial index does not want it.
-    fn insert(
-        &mut self,
-        scan: &HeapScan,
-        mut root: pg_sys::ItemPointerData,
-    ) -> bool {
+    fn insert(&mut self, scan: &HeapScan, mut root: pg_sys::ItemPointerData) -> bool {
         if !self.row.form(scan.slot()) {
             return false;
         }
@@ -144,7 +149,10 @@ impl SortedEntries {
         // `itemptr_encode`: the block in the upper bits, the line pointer in the lower 16.
         self.next = more.then(|| {
             let encoded = datum.value() as u64;
-            ((encoded >> 16) as pg_sys::BlockNumber, encoded as pg_sys::OffsetNumber)
+            (
+                (encoded >> 16) as pg_sys::BlockNumber,
+                encoded as pg_sys::OffsetNumber,
+            )
         });
     }
 

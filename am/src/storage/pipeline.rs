@@ -1,7 +1,7 @@
 //! The one pipeline behind all write doors: form the row, check the rule.
 
-use super::shape::{self, Shape};
 use super::model;
+use super::shape::{self, Shape};
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::{Change, ColumnType, RowChange};
 use crate::pg::ports;
@@ -29,7 +29,9 @@ pub fn users_shape(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
 pub fn form_inserted(shape: &Shape, slot: Slot<'_>) {
     let version = shape.index_of(Change::Version);
     let updated_at = shape.index_of(Change::UpdatedAt);
-    let (Some(version), Some(updated_at)) = (version, updated_at) else { return };
+    let (Some(version), Some(updated_at)) = (version, updated_at) else {
+        return;
+    };
     let (_, nulls) = slot.deform();
     let mut assign = Vec::new();
     if nulls[version] {
@@ -56,7 +58,7 @@ pub fn form_inserted(shape: &Shape, slot: Slot<'_>) {
 pub unsafe fn form_updated(
     rel: pg_sys::Relation,
     shape: &Shape,
-    old: pg_sys::ItemPointerData,
+    old: pg_sys::ItemPointer,
     slot: Slot<'_>,
 ) -> CaliberResult<()> {
     let Some(model) = model() else { return Ok(()) };
@@ -88,13 +90,17 @@ fn transaction_start() -> pg_sys::Datum {
 unsafe fn compare(
     rel: pg_sys::Relation,
     shape: &Shape,
-    old: pg_sys::ItemPointerData,
+    old: pg_sys::ItemPointer,
     slot: Slot<'_>,
 ) -> CaliberResult<RowChange> {
     // SAFETY: the caller vouches for it.
-    let Some(rel) = (unsafe { Rel::from_raw(rel) }) else { return Ok(RowChange::default()) };
+    let Some(rel) = (unsafe { Rel::from_raw(rel) }) else {
+        return Ok(RowChange::default());
+    };
+    // SAFETY: the caller vouches for the address.
+    let tid = unsafe { *old };
     // SAFETY: the relation is open and the version exists.
-    let old = unsafe { OldVersion::fetch(rel, old) }?;
+    let old = unsafe { OldVersion::fetch(rel, tid) }?;
     let (new_values, new_nulls) = slot.deform();
     let columns = rel.columns();
 
@@ -105,8 +111,7 @@ unsafe fn compare(
             continue;
         }
         differs[index] = old.nulls[index] != new_nulls[index]
-            || !old.nulls[index]
-                && !same_image(attribute, old.values[index], new_values[index]);
+            || !old.nulls[index] && !same_image(attribute, old.values[index], new_values[index]);
     }
 
     let mut change = RowChange::default();
@@ -143,7 +148,13 @@ unsafe fn compare(
 }
 
 fn integer(ty: ColumnType, datum: Option<pg_sys::Datum>) -> Option<i64> {
-    datum.map(|d| if ty == ColumnType::Int4 { i64::from(d.value() as i32) } else { d.value() as i64 })
+    datum.map(|d| {
+        if ty == ColumnType::Int4 {
+            i64::from(d.value() as i32)
+        } else {
+            d.value() as i64
+        }
+    })
 }
 
 /// Whether two values are the same to the bit once detoasted.
@@ -158,24 +169,27 @@ fn same_image(
     if attribute.attlen == -1 {
         // An untouched value is the same varlena, often the same pointer to the toast table:
         // seen without fetching it.
-        let (a, b) = (old.cast_mut_ptr::<u8>(), new.cast_mut_ptr::<u8>());
         // SAFETY: both are varlena values of existing rows.
-        let lengths = unsafe { (pgrx::varsize_any(a.cast()), pgrx::varsize_any(b.cast())) };
-        if lengths.0 == lengths.1 {
-            // SAFETY: as above, and each is that long.
-            let (a, b) = unsafe {
-                (
-                    std::slice::from_raw_parts(a, lengths.0),
-                    std::slice::from_raw_parts(b, lengths.1),
-                )
-            };
-            if a == b {
-                return true;
-            }
+        let bytes = unsafe { varlena_bytes(old) };
+        // SAFETY: as above.
+        if bytes == unsafe { varlena_bytes(new) } {
+            return true;
         }
     }
     // SAFETY: two values of the attribute's type.
     unsafe { pg_sys::datum_image_eq(old, new, attribute.attbyval, attribute.attlen.into()) }
+}
+
+/// The bytes of a varlena value as it stands, header included.
+///
+/// # Safety
+/// `datum` is a varlena value, valid as long as the result is used.
+unsafe fn varlena_bytes<'d>(datum: pg_sys::Datum) -> &'d [u8] {
+    let pointer = datum.cast_mut_ptr::<u8>();
+    // SAFETY: the caller vouches for the value.
+    let length = unsafe { pgrx::varsize_any(pointer.cast()) };
+    // SAFETY: as above; its header says how long it is.
+    unsafe { std::slice::from_raw_parts(pointer, length) }
 }
 
 /// The version of a row that an update replaces, with its buffer pinned.
@@ -193,7 +207,10 @@ impl OldVersion {
     /// `rel` is open and `tid` the address of a row version that exists.
     unsafe fn fetch(rel: Rel<'_>, tid: pg_sys::ItemPointerData) -> CaliberResult<Self> {
         let columns = rel.columns();
-        let mut tuple = pg_sys::HeapTupleData { t_self: tid, ..Default::default() };
+        let mut tuple = pg_sys::HeapTupleData {
+            t_self: tid,
+            ..Default::default()
+        };
         let mut old = Self {
             buffer: pg_sys::InvalidBuffer as pg_sys::Buffer,
             values: vec![pg_sys::Datum::null(); columns.len()],
@@ -239,4 +256,3 @@ impl Drop for OldVersion {
         }
     }
 }
-

@@ -61,8 +61,10 @@ pub fn check(rel: Rel<'_>, shape: &Shape) -> CaliberResult<()> {
 
 #[allow(ffi_unwind_calls)] // what the boundary is for
 fn partition_constraint(rel: Rel<'_>) -> *mut pg_sys::List {
-    // SAFETY: an open relation; nothing in the closure has a destructor.
-    unsafe { pg_guard_ffi_boundary(|| RelationGetPartitionQual(rel.as_ptr())) }
+    // SAFETY: an open relation.
+    let call = || unsafe { RelationGetPartitionQual(rel.as_ptr()) };
+    // SAFETY: nothing in the closure has a destructor.
+    unsafe { pg_guard_ffi_boundary(call) }
 }
 
 fn reads(rel: Rel<'_>, shape: &Shape, reader: String, attno: i16) -> CaliberError {
@@ -71,31 +73,51 @@ fn reads(rel: Rel<'_>, shape: &Shape, reader: String, attno: i16) -> CaliberErro
     } else {
         String::from_utf8_lossy(attribute_name(rel.columns().get(attno as usize - 1))).into_owned()
     };
-    CaliberError::ReadsAssigned { entity: shape.entity().name, table: rel.name(), reader, column }
+    CaliberError::ReadsAssigned {
+        entity: shape.entity().name,
+        table: rel.name(),
+        reader,
+        column,
+    }
 }
 
 /// The CHECK constraints and generated columns, each with a description for the message.
 fn expressions(rel: Rel<'_>) -> Vec<(String, *mut pg_sys::Node)> {
-    let Some(constr) = rel.columns().constraints() else { return Vec::new() };
+    let Some(constr) = rel.columns().constraints() else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
-    for i in 0..usize::from(constr.num_check) {
-        // SAFETY: the array has num_check elements.
-        let check = unsafe { &*constr.check.add(i) };
-        // SAFETY: both are C strings of the relcache entry.
-        let (name, node) = unsafe { (CStr::from_ptr(check.ccname), parse(check.ccbin)) };
-        found.push((format!("constraint \"{}\"", name.to_string_lossy()), node));
+    // SAFETY: the array has num_check elements.
+    for check in unsafe { elements(constr.check, constr.num_check) } {
+        // SAFETY: a C string of the relcache entry.
+        let name = unsafe { CStr::from_ptr(check.ccname) }.to_string_lossy();
+        // SAFETY: a C string of the relcache entry.
+        found.push((format!("constraint \"{name}\""), unsafe {
+            parse(check.ccbin)
+        }));
     }
-    for i in 0..usize::from(constr.num_defval) {
-        // SAFETY: the array has num_defval elements.
-        let default = unsafe { &*constr.defval.add(i) };
+    // SAFETY: the array has num_defval elements.
+    for default in unsafe { elements(constr.defval, constr.num_defval) } {
         let attribute = rel.columns().get(default.adnum as usize - 1);
         if attribute.attgenerated != 0 {
             let name = String::from_utf8_lossy(attribute_name(attribute)).into_owned();
             // SAFETY: a C string of the relcache entry.
-            found.push((format!("generated column \"{name}\""), unsafe { parse(default.adbin) }));
+            found.push((format!("generated column \"{name}\""), unsafe {
+                parse(default.adbin)
+            }));
         }
     }
     found
+}
+
+/// # Safety
+/// `array` has `count` elements, or is null when there are none.
+unsafe fn elements<'a, T>(array: *mut T, count: u16) -> &'a [T] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: the caller vouches for it.
+    unsafe { std::slice::from_raw_parts(array, usize::from(count)) }
 }
 
 /// # Safety
@@ -113,18 +135,19 @@ fn check_policies(
 ) -> CaliberResult<()> {
     let description = holder.data().rd_rsdesc;
     // SAFETY: null, or valid while the relation is open.
-    let Some(description) = (unsafe { description.as_ref() }) else { return Ok(()) };
+    let Some(description) = (unsafe { description.as_ref() }) else {
+        return Ok(());
+    };
     // SAFETY: a list of policies.
-    let policies =
-        unsafe { PgList::<pg_sys::RowSecurityPolicy>::from_pg(description.policies) };
+    let policies = unsafe { PgList::<pg_sys::RowSecurityPolicy>::from_pg(description.policies) };
     for policy in policies.iter_ptr() {
         // SAFETY: an element of the list.
         let policy = unsafe { &*policy };
         for expression in [policy.qual, policy.with_check_qual] {
             if let Some(attno) = first_read(expression.cast(), assigned) {
-                // SAFETY: a C string of the relcache entry; the default-deny policy has none.
-                let name = unsafe { policy.policy_name.as_ref().map(|n| CStr::from_ptr(n)) };
-                let name = name.map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+                // SAFETY: a C string of the relcache entry. The default-deny policy, which has
+                // no name, reads no column.
+                let name = unsafe { CStr::from_ptr(policy.policy_name) }.to_string_lossy();
                 return Err(reads(rel, shape, format!("policy \"{name}\""), attno));
             }
         }

@@ -31,7 +31,7 @@ pub fn routine() -> &'static pg_sys::TableAmRoutine {
 /// The access method of the relation's toast table.
 #[pg_guard]
 extern "C-unwind" fn relation_toast_am(_rel: pg_sys::Relation) -> pg_sys::Oid {
-    pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID)
+    pg_sys::HEAP_TABLE_AM_OID
 }
 
 /// Each callback of the routine by name, and whether it is heap's own.

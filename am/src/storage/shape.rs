@@ -41,18 +41,26 @@ impl Shape {
 
     /// The attribute's index (from 0) of the first column that changes in this way.
     pub fn index_of(&self, change: Change) -> Option<usize> {
-        self.entity().position_of(change).map(|position| self.attno(position) as usize - 1)
+        self.entity()
+            .position_of(change)
+            .map(|position| self.attno(position) as usize - 1)
     }
 
     /// The state that a value of the state column stands for, by its position.
     pub fn state_of(&self, ty: ColumnType, datum: pg_sys::Datum) -> Option<usize> {
         let entity = self.entity();
         if ty == ColumnType::Bool {
-            let label = if datum.value() & 0xff != 0 { "true" } else { "false" };
+            let label = if datum.value() & 0xff != 0 {
+                "true"
+            } else {
+                "false"
+            };
             return entity.states.iter().position(|s| s.label == label);
         }
         let value = pg_sys::Oid::from(datum.value() as u32);
-        self.states[..entity.states.len()].iter().position(|&s| s == value)
+        self.states[..entity.states.len()]
+            .iter()
+            .position(|&s| s == value)
     }
 
     /// The value of the state column that stands for the state with this label.
@@ -84,7 +92,9 @@ pub fn of(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
 /// # Errors
 /// 42P16, as [`of`], and naming the constraint, column or policy that reads such a column.
 pub fn of_written(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
-    let Some(mut shape) = of(rel)? else { return Ok(None) };
+    let Some(mut shape) = of(rel)? else {
+        return Ok(None);
+    };
     if !shape.writable {
         readers::check(rel, &shape)?;
         shape.writable = true;
@@ -117,10 +127,10 @@ fn cached(rel: Rel<'_>) -> Option<Shape> {
 fn remember(rel: Rel<'_>, shape: Shape) {
     let mut cache = rel.data().rd_amcache.cast::<Shape>();
     if cache.is_null() {
-        // SAFETY: the relcache's context exists in every backend; raises when out of memory.
-        let chunk = unsafe {
-            pg_sys::MemoryContextAlloc(pg_sys::CacheMemoryContext, size_of::<Shape>())
-        };
+        // SAFETY: the relcache's context exists in every backend.
+        let context = unsafe { pg_sys::CacheMemoryContext };
+        // SAFETY: raises when out of memory.
+        let chunk = unsafe { pg_sys::MemoryContextAlloc(context, size_of::<Shape>()) };
         let entry = rel.as_ptr();
         // SAFETY: the entry is open; its previous cache was null.
         unsafe { (*entry).rd_amcache = chunk };
@@ -144,7 +154,9 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
         attnos: [0; Entity::MAX_COLUMNS],
         states: [pg_sys::InvalidOid; Entity::MAX_STATES],
     };
-    let Some(model) = model() else { return Ok(plain) };
+    let Some(model) = model() else {
+        return Ok(plain);
+    };
     if !rel.is_plain_table() || rel.is_temporary() {
         return Ok(plain);
     }
@@ -153,7 +165,11 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
         return Ok(plain);
     };
     let entity = &model.entities()[number];
-    let mut shape = Shape { entity: number as u16, writable: false, ..plain };
+    let mut shape = Shape {
+        entity: number as u16,
+        writable: false,
+        ..plain
+    };
     for (position, column) in entity.columns.iter().enumerate() {
         shape.attnos[position] = if column.ty == ColumnType::Key {
             key
@@ -164,8 +180,11 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
     if let Some(state) = entity.position_of(Change::State)
         && let ColumnType::Enum(name) = entity.columns[state].ty
     {
-        let missing =
-            |label| CaliberError::StateType { entity: entity.name, name: name.to_owned(), label };
+        let missing = |label| CaliberError::StateType {
+            entity: entity.name,
+            name: name.to_owned(),
+            label,
+        };
         let state_type = types::type_in(namespace, name);
         for (value, state) in shape.states.iter_mut().zip(entity.states) {
             *value = state_type
@@ -187,14 +206,22 @@ fn find_key(
         if attribute.atttypid.to_u32() < ports::FIRST_NORMAL_OBJECT_ID {
             continue;
         }
-        let Some(ty) = types::describe(attribute.atttypid) else { continue };
+        let Some(ty) = types::describe(attribute.atttypid) else {
+            continue;
+        };
         if !ty.is_domain || ty.namespace != namespace {
             continue;
         }
-        let Some(number) = entities.iter().position(|e| e.domain == ty.name) else { continue };
+        let Some(number) = entities.iter().position(|e| e.domain == ty.name) else {
+            continue;
+        };
         let name = String::from_utf8_lossy(attribute_name(attribute)).into_owned();
         if let Some((_, _, first)) = found {
-            return Err(CaliberError::TwoKeys { table: rel.name(), first, second: name });
+            return Err(CaliberError::TwoKeys {
+                table: rel.name(),
+                first,
+                second: name,
+            });
         }
         found = Some((number, index as i16 + 1, name));
     }
@@ -210,8 +237,7 @@ fn find_column(
 ) -> CaliberResult<i16> {
     let column = &entity.columns[position];
     let wanted = type_oid(namespace, column.ty);
-    let wanted_text =
-        || wanted.map_or_else(|| format!("{:?}", column.ty), types::format_type);
+    let wanted_text = || wanted.map_or_else(|| format!("{:?}", column.ty), types::format_type);
     let Some((index, attribute)) = rel.columns().named(column.name) else {
         return Err(CaliberError::ColumnMissing {
             entity: entity.name,

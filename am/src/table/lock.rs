@@ -41,7 +41,9 @@ impl Table {
         lock: RowLock,
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<Option<Row<'_>>> {
-        let Some(row) = self.get(id, snapshot)? else { return Ok(None) };
+        let Some(row) = self.get(id, snapshot)? else {
+            return Ok(None);
+        };
         self.lock_row(row, lock, snapshot)
     }
 

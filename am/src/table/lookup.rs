@@ -34,7 +34,10 @@ pub enum Partial {
 
 impl Path {
     /// The unique index on the key.
-    pub const KEY: Self = Self { columns: &[0], partial: Partial::Full };
+    pub const KEY: Self = Self {
+        columns: &[0],
+        partial: Partial::Full,
+    };
 }
 
 /// One condition on a column of the path.
@@ -69,12 +72,18 @@ impl Comparison {
 
 /// `column = value`
 pub const fn equal(value: Value<'_>) -> Condition<'_> {
-    Condition { comparison: Comparison::Equal, value }
+    Condition {
+        comparison: Comparison::Equal,
+        value,
+    }
 }
 
 /// `column > value`
 pub const fn greater(value: Value<'_>) -> Condition<'_> {
-    Condition { comparison: Comparison::Greater, value }
+    Condition {
+        comparison: Comparison::Greater,
+        value,
+    }
 }
 
 /// The order in which an index is read.
@@ -94,7 +103,11 @@ impl Table {
     pub fn get(&self, id: Uuid, snapshot: &ActiveSnapshot) -> CaliberResult<Option<Row<'_>>> {
         let conditions = [equal(Value::uuid(id))];
         let mut scan = self.scan(Path::KEY, &conditions, Order::Ascending, snapshot)?;
-        Ok(if scan.next().is_some() { Some(scan.into_row()) } else { None })
+        Ok(if scan.next().is_some() {
+            Some(scan.into_row())
+        } else {
+            None
+        })
     }
 
     /// Reads the rows that meet the conditions (one for each leading column of the path) in the
@@ -135,7 +148,13 @@ impl Table {
             Order::Descending => pg_sys::ScanDirection::BackwardScanDirection,
         };
         let slot = OwnedSlot::for_table(self.rel());
-        Ok(IndexScan { table: self, scan: Scanning { scan }, _index: index, slot, direction })
+        Ok(IndexScan {
+            table: self,
+            scan: Scanning { scan },
+            _index: index,
+            slot,
+            direction,
+        })
     }
 
     /// Opens an index that serves the path.
@@ -159,8 +178,15 @@ impl Table {
                 return Ok(index);
             }
         }
-        let names: Vec<_> = path.columns.iter().map(|&c| self.entity().columns[c].name).collect();
-        Err(CaliberError::IndexMissing { table: self.rel().name(), columns: names.join(", ") })
+        let names: Vec<_> = path
+            .columns
+            .iter()
+            .map(|&c| self.entity().columns[c].name)
+            .collect();
+        Err(CaliberError::IndexMissing {
+            table: self.rel().name(),
+            columns: names.join(", "),
+        })
     }
 
     /// Whether the index finds every row of the path, in the path's order.
@@ -177,17 +203,15 @@ impl Table {
             return false;
         }
         // SAFETY: the vector has indnatts elements.
-        let columns = unsafe {
-            form.indkey.values.as_slice(form.indnatts as usize)
-        };
-        for (i, &column) in path.columns.iter().enumerate() {
-            // SAFETY: the array has an element for each key column.
-            let option = unsafe { *index.data().rd_indoption.add(i) };
-            if columns[i] != self.attno(column) || option != 0 {
-                return false;
-            }
-        }
-        self.predicate_matches(index, path.partial)
+        let columns = unsafe { form.indkey.values.as_slice(form.indnatts as usize) };
+        // SAFETY: the array has an element for each key column, of which there are enough.
+        let options =
+            unsafe { std::slice::from_raw_parts(index.data().rd_indoption, path.columns.len()) };
+        let wanted = path.columns.iter().map(|&column| self.attno(column));
+        let in_place = wanted.zip(columns).all(|(attno, &column)| attno == column);
+        in_place
+            && options.iter().all(|&option| option == 0)
+            && self.predicate_matches(index, path.partial)
     }
 
     fn predicate_matches(&self, index: Rel<'_>, partial: Partial) -> bool {
@@ -195,7 +219,9 @@ impl Table {
         let list = unsafe { pg_sys::RelationGetIndexPredicate(index.as_ptr()) };
         // SAFETY: a list of expressions.
         let clauses = unsafe { PgList::<pg_sys::Node>::from_pg(list) };
-        let Some(clause) = clauses.head() else { return true };
+        let Some(clause) = clauses.head() else {
+            return true;
+        };
         if clauses.len() != 1 {
             return false;
         }
@@ -203,7 +229,9 @@ impl Table {
             Partial::Full => false,
             Partial::NotNull(column) => {
                 // SAFETY: an expression of the list.
-                let Some(test) = (unsafe { as_null_test(clause) }) else { return false };
+                let Some(test) = (unsafe { as_null_test(clause) }) else {
+                    return false;
+                };
                 test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL
                     && self.is_column(test.arg.cast(), column)
             }
@@ -252,17 +280,22 @@ fn is_too_new(index: Rel<'_>, form: &pg_sys::FormData_pg_index) -> bool {
 /// The scan keys for conditions on the index's first columns.
 fn scan_keys(index: Rel<'_>, conditions: &[Condition<'_>]) -> Vec<pg_sys::ScanKeyData> {
     let data = index.data();
-    let mut keys = vec![pg_sys::ScanKeyData::default(); conditions.len()];
+    let count = conditions.len();
+    // SAFETY: these arrays have an element for each key column, of which there are enough.
+    let families = unsafe { std::slice::from_raw_parts(data.rd_opfamily, count) };
+    // SAFETY: as above.
+    let inputs = unsafe { std::slice::from_raw_parts(data.rd_opcintype, count) };
+    // SAFETY: as above.
+    let collations = unsafe { std::slice::from_raw_parts(data.rd_indcollation, count) };
+    let mut keys = vec![pg_sys::ScanKeyData::default(); count];
     for (i, (key, condition)) in keys.iter_mut().zip(conditions).enumerate() {
-        // SAFETY: the arrays have an element for each key column.
-        let (family, input) = unsafe { (*data.rd_opfamily.add(i), *data.rd_opcintype.add(i)) };
-        // SAFETY: the array has an element for each key column.
-        let collation = unsafe { *data.rd_indcollation.add(i) };
+        let (family, input, collation) = (families[i], inputs[i], collations[i]);
         let strategy = condition.comparison.strategy();
-        // SAFETY: syscache look-ups; a B-tree family has the operator for its input type.
-        let procedure = unsafe {
-            pg_sys::get_opcode(pg_sys::get_opfamily_member(family, input, input, strategy as i16))
-        };
+        // SAFETY: a syscache look-up; a B-tree family has the operator for its input type.
+        let operator =
+            unsafe { pg_sys::get_opfamily_member(family, input, input, strategy as i16) };
+        // SAFETY: a syscache look-up.
+        let procedure = unsafe { pg_sys::get_opcode(operator) };
         let (argument, is_null) = condition.value.to_raw();
         let flags = if is_null { pg_sys::SK_ISNULL as i32 } else { 0 };
         // SAFETY: the key is ours; the procedure compares values of the input type.

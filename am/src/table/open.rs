@@ -22,8 +22,11 @@ pub struct Access {
 
 impl Access {
     /// Read rows.
-    pub const READ: Self =
-        Self { privileges: pg_sys::ACL_SELECT, lock: pg_sys::AccessShareLock, command: None };
+    pub const READ: Self = Self {
+        privileges: pg_sys::ACL_SELECT,
+        lock: pg_sys::AccessShareLock,
+        command: None,
+    };
     /// Read rows and lock them, as `SELECT ... FOR SHARE`.
     pub const LOCK: Self = Self {
         privileges: pg_sys::ACL_SELECT | pg_sys::ACL_UPDATE,
@@ -49,8 +52,10 @@ impl Access {
         command: Some(c"DELETE"),
     };
     /// Insert rows beside rows that are locked `FOR SHARE`.
-    pub const INSERT_AND_LOCK: Self =
-        Self { privileges: Self::INSERT.privileges | Self::LOCK.privileges, ..Self::INSERT };
+    pub const INSERT_AND_LOCK: Self = Self {
+        privileges: Self::INSERT.privileges | Self::LOCK.privileges,
+        ..Self::INSERT
+    };
 }
 
 /// An entity's table, open and locked; the lock stays until the transaction ends.
@@ -119,7 +124,11 @@ impl Table {
     ///
     /// # Errors
     /// 42P16 when the extension's type lost the label.
-    pub fn enum_value(&self, position: usize, label: &'static str) -> CaliberResult<Value<'static>> {
+    pub fn enum_value(
+        &self,
+        position: usize,
+        label: &'static str,
+    ) -> CaliberResult<Value<'static>> {
         let entity = self.entity();
         let ColumnType::Enum(name) = entity.columns[position].ty else {
             unreachable!("{} is an enum column", entity.columns[position].name)
@@ -176,9 +185,8 @@ fn find_and_lock(
     };
     let table = CString::new(entity.table).map_err(|_| missing())?;
     // SAFETY: makeRangeVar keeps the pointers, which outlive the look-up.
-    let name = unsafe {
-        pg_sys::makeRangeVar(schema.as_ptr().cast_mut(), table.as_ptr().cast_mut(), -1)
-    };
+    let name =
+        unsafe { pg_sys::makeRangeVar(schema.as_ptr().cast_mut(), table.as_ptr().cast_mut(), -1) };
     let request = Request { access };
     // SAFETY: the callback gets `request`, which outlives the look-up.
     let oid = unsafe {
@@ -192,7 +200,11 @@ fn find_and_lock(
     };
     // SAFETY: allocated by makeRangeVar and not used any more.
     unsafe { pg_sys::pfree(name.cast()) };
-    if oid == pg_sys::InvalidOid { Err(missing()) } else { Ok(oid) }
+    if oid == pg_sys::InvalidOid {
+        Err(missing())
+    } else {
+        Ok(oid)
+    }
 }
 
 /// Privileges, row-level security, read-only and parallel mode, in the executor's order.
@@ -212,7 +224,9 @@ unsafe extern "C-unwind" fn check_access(
     // SAFETY: checks for the current user and raises nothing for true.
     let rls = unsafe { pg_sys::check_enable_rls(oid, pg_sys::InvalidOid, true) };
     if rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
-        raise(&CaliberError::RowSecurity { table: relation_name(oid) });
+        raise(&CaliberError::RowSecurity {
+            table: relation_name(oid),
+        });
     }
     if let Some(command) = access.command {
         // SAFETY: a static C string.
@@ -227,30 +241,24 @@ fn check_privileges(oid: pg_sys::Oid, privileges: u32) {
     // SAFETY: the current user of this backend.
     let user = unsafe { pg_sys::GetUserId() };
     let column_privileges = pg_sys::ACL_SELECT | pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE;
-    for bit in (0..u32::BITS).map(|i| 1 << i).filter(|bit| privileges & bit != 0) {
+    for bit in (0..u32::BITS)
+        .map(|i| 1 << i)
+        .filter(|bit| privileges & bit != 0)
+    {
         let mode = pg_sys::AclMode::from(bit);
         // SAFETY: a syscache look-up.
         let mut result = unsafe { pg_sys::pg_class_aclcheck(oid, user, mode) };
         if result != pg_sys::AclResult::ACLCHECK_OK && column_privileges & bit != 0 {
             // SAFETY: a syscache look-up.
             result = unsafe {
-                pg_sys::pg_attribute_aclcheck_all(
-                    oid,
-                    user,
-                    mode,
-                    pg_sys::AclMaskHow::ACLMASK_ALL,
-                )
+                pg_sys::pg_attribute_aclcheck_all(oid, user, mode, pg_sys::AclMaskHow::ACLMASK_ALL)
             };
         }
         if result != pg_sys::AclResult::ACLCHECK_OK {
+            // SAFETY: a palloc'd copy; null would only leave the name out of the message.
+            let name = unsafe { pg_sys::get_rel_name(oid) };
             // SAFETY: raises 42501 with the relation's name.
-            unsafe {
-                pg_sys::aclcheck_error(
-                    result,
-                    pg_sys::ObjectType::OBJECT_TABLE,
-                    pg_sys::get_rel_name(oid),
-                );
-            }
+            unsafe { pg_sys::aclcheck_error(result, pg_sys::ObjectType::OBJECT_TABLE, name) };
         }
     }
 }
@@ -262,5 +270,7 @@ fn relation_name(oid: pg_sys::Oid) -> String {
         return oid.to_u32().to_string();
     }
     // SAFETY: a C string in the current memory context.
-    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(name) }
+        .to_string_lossy()
+        .into_owned()
 }

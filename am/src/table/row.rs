@@ -44,7 +44,9 @@ pub struct Composite(pub(crate) pg_sys::Datum);
 
 /// The columns of the row in the slot, in the order of the entity's row type.
 pub fn columns_of<'s>(table: &Table, slot: Slot<'s>) -> Vec<Value<'s>> {
-    (0..table.entity().columns.len()).map(|position| slot.get(table.attno(position))).collect()
+    (0..table.entity().columns.len())
+        .map(|position| slot.get(table.attno(position)))
+        .collect()
 }
 
 /// Forms a value of the entity's row type from a row of its table.
@@ -53,16 +55,19 @@ pub fn columns_of<'s>(table: &Table, slot: Slot<'s>) -> Vec<Value<'s>> {
 /// 42P16 when the row type is not the entity's any more.
 pub fn composite(table: &Table, slot: Slot<'_>) -> CaliberResult<Composite> {
     let row_type = RowType::of(table)?;
-    let (mut values, mut nulls): (Vec<_>, Vec<_>) =
-        columns_of(table, slot).into_iter().map(Value::to_raw).unzip();
+    let (mut values, mut nulls): (Vec<_>, Vec<_>) = columns_of(table, slot)
+        .into_iter()
+        .map(Value::to_raw)
+        .unzip();
     // SAFETY: as many values as the descriptor has attributes, of their types (RowType::of).
-    let tuple = unsafe {
-        pg_sys::heap_form_tuple(row_type.desc, values.as_mut_ptr(), nulls.as_mut_ptr())
-    };
+    let tuple =
+        unsafe { pg_sys::heap_form_tuple(row_type.desc, values.as_mut_ptr(), nulls.as_mut_ptr()) };
     // SAFETY: the tuple was just formed.
     let header = unsafe { (*tuple).t_data };
     // SAFETY: flattens what is still toasted, as a composite value must be.
-    Ok(Composite(unsafe { pg_sys::HeapTupleHeaderGetDatum(header) }))
+    Ok(Composite(unsafe {
+        pg_sys::HeapTupleHeaderGetDatum(header)
+    }))
 }
 
 /// The row type's descriptor, referenced while this lives.
@@ -92,7 +97,11 @@ impl RowType {
                 let own = table.rel().columns().get(table.attno(i) as usize - 1);
                 columns.get(i).atttypid == own.atttypid
             });
-        if same { Ok(row_type) } else { Err(lost(types::format_type(oid))) }
+        if same {
+            Ok(row_type)
+        } else {
+            Err(lost(types::format_type(oid)))
+        }
     }
 }
 

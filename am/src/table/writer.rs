@@ -54,7 +54,11 @@ impl<'v> Given<'v> {
 
     /// Gives a column a value unless it is null: an argument that the caller left out.
     pub fn set_unless_null(&mut self, position: usize, value: Value<'v>) -> &mut Self {
-        if value.is_null() { self } else { self.set(position, value) }
+        if value.is_null() {
+            self
+        } else {
+            self.set(position, value)
+        }
     }
 
     /// Whether nothing is given.
@@ -102,7 +106,11 @@ impl<'t> Writer<'t> {
         let context = unsafe { (*estate).es_query_cxt };
         // SAFETY: the context lives as long as the state.
         let caller = unsafe { pg_sys::MemoryContextSwitchTo(context) };
-        init_range_table(table, estate, if event == Event::Update { columns } else { &[] });
+        init_range_table(
+            table,
+            estate,
+            if event == Event::Update { columns } else { &[] },
+        );
         let target = init_target(table, estate);
         let mut epq = Box::new(pg_sys::EPQState::default());
         let nothing = std::ptr::null_mut();
@@ -121,10 +129,10 @@ impl<'t> Writer<'t> {
         unsafe { pg_sys::AfterTriggerBeginQuery() };
         // SAFETY: the target's relation is open and locked.
         unsafe { pg_sys::ExecOpenIndices(target, false) };
+        // SAFETY: the state was just made.
+        let slots = unsafe { &raw mut (*estate).es_tupleTable };
         // SAFETY: the slot goes into the state's tuple table and lives as long.
-        let slot = unsafe {
-            pg_sys::table_slot_create(table.rel().as_ptr(), &raw mut (*estate).es_tupleTable)
-        };
+        let slot = unsafe { pg_sys::table_slot_create(table.rel().as_ptr(), slots) };
         let triggers = table.rel().data().trigdesc;
         // SAFETY: an open relation; null triggers give null.
         let transition = unsafe {
@@ -157,8 +165,10 @@ impl<'t> Writer<'t> {
         unsafe { pg_sys::AfterTriggerEndQuery(self.estate) };
         // SAFETY: closes the indexes, not the table, which was opened elsewhere.
         unsafe { pg_sys::ExecCloseResultRelations(self.estate) };
+        // SAFETY: the writer's own state.
+        let slots = unsafe { (*self.estate).es_tupleTable };
         // SAFETY: the state's own slots; their memory goes with the state.
-        unsafe { pg_sys::ExecResetTupleTable((*self.estate).es_tupleTable, false) };
+        unsafe { pg_sys::ExecResetTupleTable(slots, false) };
         // SAFETY: made by `begin` and not used any more.
         unsafe { pg_sys::FreeExecutorState(self.estate) };
         // SAFETY: not in parallel mode (checked when the table was opened).
@@ -274,8 +284,9 @@ impl<'t> Writer<'t> {
         judge_result(result)?;
         let recheck = match update_indexes {
             pg_sys::TU_UpdateIndexes::TU_None => std::ptr::null_mut(),
-            which => self
-                .insert_index_entries(true, which == pg_sys::TU_UpdateIndexes::TU_Summarizing),
+            which => {
+                self.insert_index_entries(true, which == pg_sys::TU_UpdateIndexes::TU_Summarizing)
+            }
         };
         // SAFETY: queues the AFTER triggers for the old and the new version.
         unsafe {
@@ -356,8 +367,10 @@ impl<'t> Writer<'t> {
     /// Prepares the defaults of the columns that the call leaves out.
     fn prepare_defaults(&mut self, given: &[usize]) {
         let rel = self.table.rel();
-        let given: Vec<usize> =
-            given.iter().map(|&position| self.table.attno(position) as usize - 1).collect();
+        let given: Vec<usize> = given
+            .iter()
+            .map(|&position| self.table.attno(position) as usize - 1)
+            .collect();
         for (index, attribute) in rel.columns().live() {
             if given.contains(&index) || attribute.attgenerated != 0 {
                 continue;
@@ -378,9 +391,8 @@ impl<'t> Writer<'t> {
         // SAFETY: made by reset_per_tuple at the latest.
         let context = unsafe { (*self.estate).es_per_tuple_exprcontext };
         // SAFETY: the result lives in the per-tuple memory until the next row.
-        let datum = unsafe {
-            pg_sys::ExecEvalExprSwitchContext(default.expression, context, &mut is_null)
-        };
+        let datum =
+            unsafe { pg_sys::ExecEvalExprSwitchContext(default.expression, context, &mut is_null) };
         (datum, is_null)
     }
 
@@ -401,7 +413,9 @@ impl<'t> Writer<'t> {
     /// Generated columns, then NOT NULL and CHECK, then the partition constraint.
     fn complete_and_check(&mut self) {
         let rel = self.table.rel();
-        let Some(constr) = rel.columns().constraints() else { return self.check_partition() };
+        let Some(constr) = rel.columns().constraints() else {
+            return self.check_partition();
+        };
         if constr.has_generated_stored {
             // SAFETY: the slot holds the row, triggers' changes included.
             unsafe {
@@ -467,37 +481,41 @@ impl<'t> Writer<'t> {
     }
 
     fn reset_per_tuple(&mut self) {
-        // SAFETY: makes the context when there is none yet.
-        let context = unsafe {
-            match (*self.estate).es_per_tuple_exprcontext {
-                none if none.is_null() => pg_sys::MakePerTupleExprContext(self.estate),
-                context => context,
-            }
-        };
+        // SAFETY: the writer's own state.
+        let mut context = unsafe { (*self.estate).es_per_tuple_exprcontext };
+        if context.is_null() {
+            // SAFETY: the state has no such context yet.
+            context = unsafe { pg_sys::MakePerTupleExprContext(self.estate) };
+        }
+        // SAFETY: valid as long as the state.
+        let memory = unsafe { (*context).ecxt_per_tuple_memory };
         // SAFETY: nothing of the previous row is used any more.
-        unsafe { pg_sys::MemoryContextReset((*context).ecxt_per_tuple_memory) };
+        unsafe { pg_sys::MemoryContextReset(memory) };
     }
 
     fn fire_before_statement(&mut self) {
-        // SAFETY: the writer's own state and target; without triggers nothing happens.
-        unsafe {
-            match self.event {
-                Event::Insert => pg_sys::ExecBSInsertTriggers(self.estate, self.target),
-                Event::Update => pg_sys::ExecBSUpdateTriggers(self.estate, self.target),
-                Event::Delete => pg_sys::ExecBSDeleteTriggers(self.estate, self.target),
-            }
+        let (estate, target) = (self.estate, self.target);
+        // Without triggers nothing happens.
+        match self.event {
+            // SAFETY: the writer's own state and target.
+            Event::Insert => unsafe { pg_sys::ExecBSInsertTriggers(estate, target) },
+            // SAFETY: as above.
+            Event::Update => unsafe { pg_sys::ExecBSUpdateTriggers(estate, target) },
+            // SAFETY: as above.
+            Event::Delete => unsafe { pg_sys::ExecBSDeleteTriggers(estate, target) },
         }
     }
 
     fn fire_after_statement(&mut self) {
         let (estate, target, transition) = (self.estate, self.target, self.transition);
-        // SAFETY: the writer's own state and target; without triggers nothing happens.
-        unsafe {
-            match self.event {
-                Event::Insert => pg_sys::ExecASInsertTriggers(estate, target, transition),
-                Event::Update => pg_sys::ExecASUpdateTriggers(estate, target, transition),
-                Event::Delete => pg_sys::ExecASDeleteTriggers(estate, target, transition),
-            }
+        // Without triggers nothing happens.
+        match self.event {
+            // SAFETY: the writer's own state and target.
+            Event::Insert => unsafe { pg_sys::ExecASInsertTriggers(estate, target, transition) },
+            // SAFETY: as above.
+            Event::Update => unsafe { pg_sys::ExecASUpdateTriggers(estate, target, transition) },
+            // SAFETY: as above.
+            Event::Delete => unsafe { pg_sys::ExecASDeleteTriggers(estate, target, transition) },
         }
     }
 }
