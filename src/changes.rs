@@ -53,8 +53,8 @@ pub fn parse_changes(
         return Err(json.not(ARGUMENT, &ARGUMENT, "an object"));
     };
     let mut changes = Vec::with_capacity(members.len());
-    for member in members {
-        let key = &*member.key;
+    for (key, value) in members {
+        let key = &*key;
         let position = entity.column(key).filter(|&position| {
             updatable.contains(&key) && entity.columns[position].change != Change::Fixed
         });
@@ -66,13 +66,13 @@ pub fn parse_changes(
             ),
             hint: Some(format!("The columns are {}.", updatable.join(", "))),
         })?;
-        let value = value(entity.columns[position].ty, key, member.value)?;
+        let value = scalar(entity.columns[position].ty, key, value)?;
         changes.push(Changed { position, value });
     }
     Ok(changes)
 }
 
-fn value(ty: ColumnType, key: &str, json: Json) -> CaliberResult<JsonScalar> {
+fn scalar(ty: ColumnType, key: &str, json: Json) -> CaliberResult<JsonScalar> {
     if json.is_null() {
         return Ok(JsonScalar::Null);
     }

@@ -1,6 +1,6 @@
 //! Messages in the OpenAI chat format, as the turns that they become.
 
-use crate::json::{Json, Member};
+use crate::json::{Json, object};
 use caliber_am::error::{CaliberError, CaliberResult};
 
 /// The argument that errors name.
@@ -82,21 +82,16 @@ fn message(index: usize, json: Json) -> CaliberResult<Message> {
     };
     let (mut spoken_by, mut content, mut tool_calls) = (None, String::new(), None);
     let (mut tool_results, mut metadata) = (Vec::new(), Vec::new());
-    for member in members {
-        let Member {
-            ref key,
-            value,
-            text,
-        } = member;
-        match &**key {
+    for (key, value) in members {
+        match &*key {
             "role" => spoken_by = Some(role(index, value)?),
             "content" | "tool_calls" | "tool_call_id" | "name" if value.is_null() => {}
             "content" => match value.elements() {
                 Some(parts) => {
                     content = joined(index, parts)?;
-                    metadata.push(text);
+                    metadata.push((key, value));
                 }
-                None => content = text_at(index, &member)?,
+                None => content = text_at(index, &key, value)?,
             },
             "tool_calls" if value.elements().is_some() => tool_calls = Some(value.text().into()),
             "tool_calls" => {
@@ -104,10 +99,10 @@ fn message(index: usize, json: Json) -> CaliberResult<Message> {
                 return Err(value.not(ARGUMENT, &path, "an array"));
             }
             "tool_call_id" | "name" => {
-                text_at(index, &member)?;
-                tool_results.push(text);
+                text_at(index, &key, value)?;
+                tool_results.push((key, value));
             }
-            _ => metadata.push(text),
+            _ => metadata.push((key, value)),
         }
     }
     let Some(role) = spoken_by else {
@@ -135,10 +130,8 @@ fn role(index: usize, value: Json) -> CaliberResult<Role> {
     })
 }
 
-fn text_at(index: usize, member: &Member) -> CaliberResult<String> {
-    member
-        .value
-        .string(ARGUMENT, &format_args!("messages[{index}].{}", member.key))
+fn text_at(index: usize, key: &str, value: Json) -> CaliberResult<String> {
+    value.string(ARGUMENT, &format_args!("messages[{index}].{key}"))
 }
 
 /// The texts of the text parts, one a line. Parts of other types have none.
@@ -149,24 +142,13 @@ fn joined(index: usize, parts: Vec<Json>) -> CaliberResult<String> {
         let Some(members) = json.members() else {
             return Err(json.not(ARGUMENT, &path(""), "an object"));
         };
-        let value = |key| {
-            let missing = Json::new("null");
-            members
-                .iter()
-                .find(|m| m.key == key)
-                .map_or(missing, |m| m.value)
-        };
+        let value = |key: &str| members.get(key).copied().unwrap_or(Json::NULL);
         let kind = value("type").string(ARGUMENT, &path(".type"))?;
         if ["text", "input_text", "output_text"].contains(&&*kind) {
             texts.push(value("text").string(ARGUMENT, &path(".text"))?);
         }
     }
     Ok(texts.join("\n"))
-}
-
-/// The object with these members; `None` without any.
-fn object(members: &[&str]) -> Option<String> {
-    (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
 }
 
 #[cfg(test)]

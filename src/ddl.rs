@@ -1,9 +1,9 @@
 //! The statements that create the entity tables, from the files in `sql/tables`.
 //!
 //! In a file each statement ends with `;` at the end of a line, and a blank line follows.
-//! Comments are whole lines, outside of literals. The comment `-- @when dim <= 2000` (or `>`) restricts the statement
-//! below it to such an embedding dimension. Names stand for what differs between databases:
-//! `@schema@`, `@extschema@`, `@vector@` (schemas) and `@dim@`.
+//! Comments are whole lines, outside of literals. The comment `-- @when dim <= 2000` (or `>`)
+//! restricts the statement below it to such an embedding dimension. Names stand for what differs
+//! between databases: `@schema@`, `@extschema@`, `@vector@` (schemas) and `@dim@`.
 
 use caliber_am::error::{CaliberError, CaliberResult};
 

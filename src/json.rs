@@ -1,28 +1,19 @@
 //! Takes one level of a JSON text apart and leaves what is nested as text, so that numbers keep
 //! all their digits on the way from one `jsonb` value to another.
-//!
-//! The text has to be that of a `jsonb` value: valid, and without a key twice. Other text is
-//! taken apart somehow, without a panic.
 
 use caliber_am::error::{CaliberError, CaliberResult};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// The text of one JSON value.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<'a>(&'a str);
 
-/// One key of an object and its value.
-#[derive(Debug)]
-pub struct Member<'a> {
-    /// The key, without its escapes.
-    pub key: String,
-    /// The value.
-    pub value: Json<'a>,
-    /// Both as the text has them, to build another object from.
-    pub text: &'a str,
-}
-
 impl<'a> Json<'a> {
+    /// JSON null.
+    pub const NULL: Json<'static> = Json("null");
+
     /// The value with this text.
     pub fn new(text: &'a str) -> Self {
         Self(text.trim_ascii())
@@ -52,14 +43,24 @@ impl<'a> Json<'a> {
 
     /// The elements of an array; `None` for any other value.
     pub fn elements(self) -> Option<Vec<Json<'a>>> {
-        let inner = self.0.strip_prefix('[')?.strip_suffix(']')?;
-        Some(split(inner, b',').into_iter().map(Json::new).collect())
+        let elements: Vec<&RawValue> = serde_json::from_str(self.0).ok()?;
+        Some(
+            elements
+                .into_iter()
+                .map(|value| Json(value.get()))
+                .collect(),
+        )
     }
 
-    /// The members of an object; `None` for any other value.
-    pub fn members(self) -> Option<Vec<Member<'a>>> {
-        let inner = self.0.strip_prefix('{')?.strip_suffix('}')?;
-        split(inner, b',').into_iter().map(member).collect()
+    /// The members of an object by key; `None` for any other value.
+    pub fn members(self) -> Option<BTreeMap<String, Json<'a>>> {
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(self.0).ok()?;
+        Some(
+            members
+                .into_iter()
+                .map(|(key, value)| (key, Json(value.get())))
+                .collect(),
+        )
     }
 
     /// The characters of a string that PostgreSQL can store as text.
@@ -85,40 +86,13 @@ impl<'a> Json<'a> {
     }
 }
 
-fn member(text: &str) -> Option<Member<'_>> {
-    match split(text, b':')[..] {
-        [key, value] => Some(Member {
-            key: serde_json::from_str(key).ok()?,
-            value: Json::new(value),
-            text: text.trim_ascii(),
-        }),
-        _ => None,
-    }
-}
-
-/// The pieces between the separators that stand outside of strings and nested values.
-fn split(text: &str, separator: u8) -> Vec<&str> {
-    let (mut pieces, mut start, mut depth) = (Vec::new(), 0, 0usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ if byte == separator && depth == 0 => {
-                pieces.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    if !(pieces.is_empty() && text.trim_ascii().is_empty()) {
-        pieces.push(&text[start..]);
-    }
-    pieces
+/// The text of the object with these members; `None` without any.
+pub fn object(members: &[(String, Json<'_>)]) -> Option<String> {
+    let member = |(key, value): &(String, Json<'_>)| {
+        format!("{}:{}", serde_json::Value::from(key.as_str()), value.text())
+    };
+    let members: Vec<String> = members.iter().map(member).collect();
+    (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
 }
 
 #[cfg(test)]
@@ -153,17 +127,11 @@ pub mod tests {
         let members = json.members().unwrap();
         let seen: Vec<_> = members
             .iter()
-            .map(|m| (&*m.key, m.value.text(), m.text))
+            .map(|(key, value)| (&**key, value.text()))
             .collect();
         let (number, array) = ("1234567890123456789012345.670", r#"[1e400, "]"]"#);
-        assert_eq!(
-            seen,
-            [
-                ("a", number, r#""a" : 1234567890123456789012345.670"#),
-                ("b\"", array, r#""b\"": [1e400, "]"]"#),
-            ]
-        );
-        let elements = members[1].value.elements().unwrap();
+        assert_eq!(seen, [("a", number), ("b\"", array)]);
+        let elements = members["b\""].elements().unwrap();
         assert_eq!(
             elements.iter().map(|e| e.text()).collect::<Vec<_>>(),
             ["1e400", r#""]""#]
@@ -187,7 +155,7 @@ pub mod tests {
             let elements = json.elements().map(|e| e.into_iter().map(parse).collect::<Vec<_>>());
             prop_assert_eq!(elements.as_ref(), value.as_array());
             let members = json.members().map(|m| {
-                m.into_iter().map(|m| (m.key, parse(m.value))).collect::<serde_json::Map<_, _>>()
+                m.into_iter().map(|(key, value)| (key, parse(value))).collect::<serde_json::Map<_, _>>()
             });
             prop_assert_eq!(members.as_ref(), value.as_object());
         }

@@ -304,11 +304,12 @@ mod tests {
             version: last,
             ..rename()
         };
-        let refusal = judge(TRAJECTORY, &change);
-        assert!(
-            matches!(refusal, Err(CaliberError::VersionStep { .. })),
-            "{refusal:?}"
-        );
+        for new in [last.1, None, Some(i64::MIN)] {
+            let version = (last.0, new);
+            let refusal = judge(TRAJECTORY, &RowChange { version, ..change });
+            let refused = matches!(refusal, Err(CaliberError::VersionStep { .. }));
+            assert!(refused, "{refusal:?}");
+        }
         let counter = update(SCOPE, &[scope::column::TURN_COUNT]);
         let counter = RowChange {
             version: last,
@@ -379,7 +380,11 @@ mod tests {
                 let next = old.map_or(&[][..], |s| entity.states[s].next);
                 if new.is_some() && next.contains(&label(new)) {
                     assert_eq!(verdict, Ok(assigned(6)));
-                } else if old.is_none() || old != new {
+                } else if old.is_some() && old == new {
+                    let is_final = matches!(verdict, Err(CaliberError::Final { .. }));
+                    assert_eq!(is_final, next.is_empty());
+                    assert_eq!(verdict == Ok(assigned(6)), !is_final);
+                } else {
                     let error = verdict.unwrap_err();
                     let (from, to) = (label(old).to_owned(), label(new).to_owned());
                     let entity = entity.name;
@@ -395,6 +400,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_arrows_are_those_of_the_documentation() {
+        let arrows = |entity: &Entity| {
+            let mut arrows = Vec::new();
+            for state in entity.states {
+                arrows.extend(state.next.iter().map(|next| (state.label, *next)));
+            }
+            arrows
+        };
+        assert_eq!(
+            arrows(TRAJECTORY),
+            [
+                ("active", "suspended"),
+                ("active", "completed"),
+                ("active", "failed"),
+                ("suspended", "active"),
+                ("suspended", "completed"),
+                ("suspended", "failed"),
+            ]
+        );
+        assert_eq!(arrows(SCOPE), [("true", "false")]);
     }
 
     #[test]
@@ -484,14 +512,12 @@ mod tests {
             1 => Just(None),
             1 => select(vec![i64::MIN, -1, 0, i64::MAX - 1, i64::MAX]).prop_map(Some),
         ];
-        let new = prop_oneof![
-            4 => Just(None),
-            3 => Just(Some(1)),
-            1 => (-2..4i64).prop_map(Some)
-        ];
-        (old, new).prop_map(|(old, step)| match step {
-            None => (old, old),
-            Some(step) => (old, Some(old.unwrap_or(0).saturating_add(step))),
+        let step = prop_oneof![4 => Just(0), 3 => Just(1), 1 => -2..4i64];
+        let is_null = proptest::bool::weighted(0.05);
+        (old, step, is_null).prop_map(|(old, step, is_null)| match (old, step) {
+            _ if is_null => (old, None),
+            (None, 0) => (None, None),
+            _ => (old, Some(old.unwrap_or(0).saturating_add(step))),
         })
     }
 

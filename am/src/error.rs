@@ -119,7 +119,9 @@ pub enum CaliberError {
         current: i64,
     },
     #[error("sequence {given} is not the next one of scope {id}")]
-    StaleSequence { id: Uuid, given: i32, next: i32 },
+    StaleSequence { id: Uuid, given: i32, next: i64 },
+    #[error("scope {id} has no sequence number left")]
+    SequenceExhausted { id: Uuid },
     #[error("fence is missing for {entity} {id}")]
     FenceMissing {
         entity: &'static str,
@@ -220,7 +222,7 @@ impl CaliberError {
             E::TableMissing { .. } => "42P01",
             E::RowSecurity { .. } | E::Partitioned { .. } | E::RewriteRules { .. } => "0A000",
             E::NoSuchRow { .. } => "P0002",
-            E::Budget { .. } => "54000",
+            E::Budget { .. } | E::SequenceExhausted { .. } => "54000",
             E::ExistsDifferently { .. } => "23505",
             E::Argument { .. } => "22023",
             E::Serialization => "40001",
@@ -300,6 +302,9 @@ impl CaliberError {
             } => Some(format!(
                 "The expected version is {expected}, the current version is {current}."
             )),
+            E::SequenceExhausted { .. } => {
+                Some(format!("The highest sequence number is {}.", i32::MAX))
+            }
             E::StaleSequence { next, .. } => Some(format!("The next sequence is {next}.")),
             E::FenceMissing { current, .. } => Some(format!("The current fence is {current}.")),
             E::FenceStale { fence, current, .. } | E::FenceUnknown { fence, current, .. } => Some(
@@ -355,6 +360,7 @@ impl CaliberError {
             E::FenceMissing { .. } | E::FenceStale { .. } | E::FenceUnknown { .. } => {
                 Some("Acquire the lease again and use its fence.".to_owned())
             }
+            E::SequenceExhausted { .. } => Some("Open another scope.".to_owned()),
             E::Budget { .. } => Some(
                 "Raise token_budget with caliber_scope_update(), or open another scope.".to_owned(),
             ),

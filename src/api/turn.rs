@@ -84,7 +84,10 @@ fn caliber_turn_create(
         .set(column::SEQUENCE, Value::int4(next))
         .set(column::TOKEN_COUNT, Value::int4(asked));
     let id = create::insert(&turns, &given)?;
-    append.finish(id.is_some())?;
+    if id.is_some() {
+        append.stored(next);
+    }
+    append.finish()?;
     Ok(id)
 }
 
@@ -116,6 +119,7 @@ fn caliber_turn_append_many(
     for message in messages {
         let asked = tokens::estimate(&message.content);
         append.charge(asked)?;
+        let next = append.sequence(None)?;
         let json = |json: &Option<String>| match json {
             Some(json) => Value::jsonb(json),
             None => Ok(Value::NULL),
@@ -123,7 +127,7 @@ fn caliber_turn_append_many(
         let mut given = Given::new();
         given
             .set(column::SCOPE_ID, Value::uuid(scope_id))
-            .set(column::SEQUENCE, Value::int4(append.sequence(None)?))
+            .set(column::SEQUENCE, Value::int4(next))
             .set(
                 column::ROLE,
                 turns.enum_value(column::ROLE, message.role.label())?,
@@ -137,12 +141,12 @@ fn caliber_turn_append_many(
         let id = stored.and_then(|slot| slot.get(turns.attno(column::TURN_ID)).as_uuid());
         if let Some(id) = id {
             answer.put(&[Value::uuid(id)]);
+            append.stored(next);
         }
-        append.count(id.is_some());
     }
     writer.finish();
     drop(snapshot);
-    append.finish(false)?;
+    append.finish()?;
     Ok(SetDone)
 }
 
@@ -152,8 +156,8 @@ struct Append<'t> {
     scope_id: Option<Uuid>,
     /// `None`: there is no such scope, and the foreign key will say so.
     scope: Option<(Row<'t>, Given<'static>)>,
-    /// The sequence number of the next turn.
-    next: i32,
+    /// The sequence number of the next turn: one past the highest ever given.
+    next: i64,
     used: i64,
     budget: i64,
 }
@@ -189,7 +193,8 @@ impl<'t> Append<'t> {
         let integer = |position| row.get(position).as_i32().unwrap_or(0);
         append.used = integer(scope::TOKENS_USED).into();
         append.budget = integer(scope::TOKEN_BUDGET).into();
-        append.next = integer(scope::TURN_COUNT).max(highest_sequence(turns, id)? + 1);
+        append.next =
+            i64::from(integer(scope::TURN_COUNT)).max(i64::from(highest_sequence(turns, id)?) + 1);
         append.scope = Some((row, given));
         Ok(append)
     }
@@ -212,41 +217,42 @@ impl<'t> Append<'t> {
         Ok(())
     }
 
-    /// The sequence number of the next turn, or the one given, which must be that.
+    /// The sequence number of the next turn, or the one given, which must not be beyond it.
     ///
     /// # Errors
-    /// 55006 for a number beyond the next; a negative one and one that is taken are left to the
-    /// table's constraints.
+    /// 55006 for a number beyond the next, 54000 when there is none left. A negative one and one
+    /// that is taken are left to the table's constraints.
     fn sequence(&self, given: Option<i32>) -> CaliberResult<i32> {
+        let id = self.scope_id.unwrap_or_default();
         match given {
-            Some(given) if given > self.next => Err(CaliberError::StaleSequence {
-                id: self.scope_id.unwrap_or_default(),
+            Some(given) if i64::from(given) > self.next => Err(CaliberError::StaleSequence {
+                id,
                 given,
                 next: self.next,
             }),
             Some(given) => Ok(given),
-            None => Ok(self.next),
+            None => i32::try_from(self.next).map_err(|_| CaliberError::SequenceExhausted { id }),
         }
     }
 
-    /// Counts a turn that was stored.
-    fn count(&mut self, stored: bool) {
-        self.next = self.next.saturating_add(i32::from(stored));
+    /// Counts a turn that was stored under this number.
+    fn stored(&mut self, sequence: i32) {
+        self.next = self.next.max(i64::from(sequence) + 1);
     }
 
     /// Writes the scope's counters, once.
     ///
     /// # Errors
     /// P0002 when there is no such scope and no foreign key said so.
-    fn finish(mut self, stored: bool) -> CaliberResult<()> {
-        self.count(stored);
+    fn finish(mut self) -> CaliberResult<()> {
         let Some((row, mut given)) = self.scope.take() else {
             return Err(unknown(self.scopes, self.scope_id.unwrap_or_default()));
         };
         let used = i32::try_from(self.used).unwrap_or(i32::MAX);
-        given
-            .set(scope::TOKENS_USED, Value::int4(used))
-            .set(scope::TURN_COUNT, Value::int4(self.next));
+        given.set(scope::TOKENS_USED, Value::int4(used)).set(
+            scope::TURN_COUNT,
+            Value::int4(i32::try_from(self.next).unwrap_or(i32::MAX)),
+        );
         let _snapshot = ActiveSnapshot::for_write();
         write(self.scopes, &row, &given)?;
         Ok(())

@@ -31,14 +31,17 @@ SELECT * FROM t ORDER BY id;
 
 -- Rows that the same command inserted.
 INSERT INTO t SELECT g % 50 + 1000, g, 'bulk' || g FROM generate_series(1, 500) g ON CONFLICT (id) DO NOTHING;
-INSERT INTO t SELECT g + 1000, g, 'bulk' || g FROM generate_series(0, 99) g
+INSERT INTO t SELECT g + 1000, g, 'more' || g FROM generate_series(0, 99) g
     ON CONFLICT (id) DO UPDATE SET hits = t.hits + 1;
 SELECT count(*), sum(hits), sum(grp) FROM t WHERE id >= 1000;
 
 -- No arbiter can be deferrable; an exclusion constraint only arbitrates DO NOTHING.
-CREATE TABLE d (id int PRIMARY KEY DEFERRABLE, r int4range, EXCLUDE USING gist (r WITH &&));
+CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE);
+INSERT INTO deferred VALUES (1);
+INSERT INTO deferred VALUES (1) ON CONFLICT DO NOTHING; -- error 55000
+INSERT INTO deferred VALUES (1) ON CONFLICT (id) DO NOTHING; -- error 55000
+CREATE TABLE d (id int, r int4range, EXCLUDE USING gist (r WITH &&));
 INSERT INTO d VALUES (1, '[1,5)');
-INSERT INTO d VALUES (1, '[9,10)') ON CONFLICT (id) DO NOTHING; -- error 55000
 INSERT INTO d VALUES (2, '[3,9)') ON CONFLICT ON CONSTRAINT d_r_excl DO NOTHING RETURNING *;
 INSERT INTO d VALUES (2, '[3,9)') ON CONFLICT ON CONSTRAINT d_r_excl DO UPDATE SET id = 3; -- error 42809
 INSERT INTO d VALUES (2, '[5,9)') ON CONFLICT DO NOTHING RETURNING *;

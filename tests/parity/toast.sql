@@ -17,7 +17,7 @@ INSERT INTO t SELECT 8, plain, ext, main, (SELECT num FROM t WHERE id = 5), (SEL
 \set sizes 'SELECT id, pg_column_size(plain) AS p, pg_column_size(ext) AS e, pg_column_size(main) AS m, pg_column_size(num) AS n, pg_column_size(arr) AS a, pg_column_size(doc) AS d FROM t ORDER BY id'
 :show;
 :sizes;
-SELECT relkind, am.amname FROM pg_class t JOIN pg_class x ON x.oid = t.reltoastrelid JOIN pg_am am ON am.oid = x.relam
+SELECT x.relkind, am.amname FROM pg_class t JOIN pg_class x ON x.oid = t.reltoastrelid JOIN pg_am am ON am.oid = x.relam
     WHERE t.oid = 't'::regclass;
 
 -- An update of another column keeps the stored value; one of the value replaces it.

@@ -16,7 +16,11 @@ static PENDING: Mutex<Vec<Weak<dyn Cleanup>>> = Mutex::new(Vec::new());
 /// From now on SIGINT, SIGTERM and SIGHUP clean up before they end the program.
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
-        let pending = PENDING.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        eprintln!("interrupted, cleaning up");
+        let pending = PENDING
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for item in pending.iter().filter_map(Weak::upgrade) {
             item.clean();
         }

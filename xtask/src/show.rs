@@ -22,7 +22,7 @@ pub fn heading(text: &str) {
 
 /// A statement, to be pasted into psql.
 pub fn sql(text: &str) {
-    println!("\n{}", indented(&format!("{text};")));
+    println!("\n{}\n", indented(&format!("{text};")));
 }
 
 /// Rows under names. A column whose name begins with `#` holds numbers.
@@ -33,11 +33,15 @@ pub fn table(names: &[&str], rows: &[Vec<String>]) {
     for row in rows {
         table.add_row(row.iter().zip(names).map(|(text, name)| {
             let number = name.starts_with('#');
-            let side = if number { CellAlignment::Right } else { CellAlignment::Left };
+            let side = if number {
+                CellAlignment::Right
+            } else {
+                CellAlignment::Left
+            };
             Cell::new(text).set_alignment(side)
         }));
     }
-    println!("{}", indented(&table.to_string()));
+    println!("{}", indented(&table.trim_fmt()));
 }
 
 /// A plan, or other text of the server.
@@ -47,7 +51,12 @@ pub fn text(text: &str) {
 
 /// The server's error with all that a client is told.
 pub fn refusal(error: &DbError) {
-    let mut lines = format!("{} {}: {}", error.severity(), error.code().code(), error.message());
+    let mut lines = format!(
+        "{} {}: {}",
+        error.severity(),
+        error.code().code(),
+        error.message()
+    );
     for (name, text) in [("DETAIL", error.detail()), ("HINT", error.hint())] {
         if let Some(text) = text {
             lines.push_str(&format!("\n{name}: {text}"));
@@ -58,31 +67,19 @@ pub fn refusal(error: &DbError) {
 
 /// The beginning of the text in one line of at most `width` characters.
 pub fn clipped(text: &str, width: usize) -> String {
-    let mut line = String::new();
-    let mut count = 0;
-    for word in text.split_whitespace() {
-        let separated = count > 0;
-        let next = count + usize::from(separated) + word.chars().count();
-        if next > width {
-            let room = width.saturating_sub(count + usize::from(separated) + 1);
-            if separated {
-                line.push(' ');
-            }
-            line.extend(word.chars().take(room));
-            line.push('…');
-            return line;
-        }
-        if separated {
-            line.push(' ');
-        }
-        line.push_str(word);
-        count = next;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= width {
+        return line;
     }
-    line
+    let kept: String = line.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]

@@ -30,8 +30,13 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// What a server writes only when the code it runs is wrong, whatever a test does.
-const BAD_WARNINGS: &[&str] =
-    &["leak", "snapshot reference", "buffer refcount", "relcache reference", "still active"];
+const BAD_WARNINGS: &[&str] = &[
+    "leak",
+    "snapshot reference",
+    "buffer refcount",
+    "relcache reference",
+    "still active",
+];
 const BAD_LINES: &[&str] = &["PANIC:", "was terminated by signal"];
 
 /// What to run.
@@ -66,7 +71,9 @@ pub fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
     }
     for pg in plan.versions() {
         let name = format!("tests on PostgreSQL {}", pg.major());
-        stages.run(&name, || server_tests(workspace, pg, plan.filter.as_deref()));
+        stages.run(&name, || {
+            server_tests(workspace, pg, plan.filter.as_deref())
+        });
     }
     Ok(stages.summary())
 }
@@ -95,7 +102,9 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
 
     stages.run("formatting", || {
         let mut cargo = Command::new(crate::workspace::cargo());
-        cargo.args(["fmt", "--all", "--check"]).current_dir(&workspace.root);
+        cargo
+            .args(["fmt", "--all", "--check"])
+            .current_dir(&workspace.root);
         succeed(&mut cargo)
     });
     stages.run("clippy: pure logic", || {
@@ -105,7 +114,10 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
     stages.run("clippy: extension", || {
         let postgres = Embedded::Pg18.prepare(workspace)?;
         let mut cargo = cargo_command(workspace, "clippy")?;
-        cargo.args(PURE).args(["--lib", "--features", "pg18"]).args(DENY);
+        cargo
+            .args(PURE)
+            .args(["--lib", "--features", "pg18"])
+            .args(DENY);
         succeed(cargo.envs(extension::build_env(workspace, &postgres)?))
     });
     stages.run("clippy: tests and xtask", || {
@@ -114,7 +126,11 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
     });
     stages.run("unit tests", || {
         let mut cargo = cargo_command(workspace, "test")?;
-        succeed(cargo.args(PURE).args(["--package", "xtask", "--no-fail-fast"]))
+        succeed(
+            cargo
+                .args(PURE)
+                .args(["--package", "xtask", "--no-fail-fast"]),
+        )
     });
 }
 
@@ -136,7 +152,12 @@ fn server_tests(workspace: &Workspace, pg: Embedded, filter: Option<&str>) -> Re
         .env("CALIBER_TEST_LIB", library)
         .env("CALIBER_TEST_LOG", cluster.log())
         .env("CALIBER_TEST_DATA_DIR", cluster.data())
-        .env("CALIBER_TEST_OS_USER", cluster.account().map_or_else(String::new, |a| a.uid.to_string()));
+        .env(
+            "CALIBER_TEST_OS_USER",
+            cluster
+                .account()
+                .map_or_else(String::new, |a| a.uid.to_string()),
+        );
     if let Some(filter) = filter {
         cargo.args(["--", filter]);
     }
@@ -147,18 +168,28 @@ fn server_tests(workspace: &Workspace, pg: Embedded, filter: Option<&str>) -> Re
     let kept = workspace.cache.join(format!("server-{}.log", pg.major()));
     fs::write(&kept, &log).with_context(|| format!("cannot write {}", kept.display()))?;
     let log = scan(&String::from_utf8_lossy(&log), &kept);
-    let problems: Vec<_> =
-        [tests, stopped, log].into_iter().filter_map(Result::err).map(|e| format!("{e:#}")).collect();
+    let problems: Vec<_> = [tests, stopped, log]
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|e| format!("{e:#}"))
+        .collect();
     if problems.is_empty() {
         return Ok(());
     }
-    bail!("{} (the server's log is in {})", problems.join("; "), kept.display())
+    bail!(
+        "{} (the server's log is in {})",
+        problems.join("; "),
+        kept.display()
+    )
 }
 
 /// Fails when the server complains about the code that it runs.
 fn scan(log: &str, file: &Path) -> Result<()> {
-    let found: Vec<_> =
-        (1..).zip(log.lines()).filter(|(_, line)| is_bad(line)).take(10).collect();
+    let found: Vec<_> = (1..)
+        .zip(log.lines())
+        .filter(|(_, line)| is_bad(line))
+        .take(10)
+        .collect();
     if found.is_empty() {
         return Ok(());
     }
@@ -178,7 +209,10 @@ fn succeed(command: &mut Command) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+    let args: Vec<_> = command
+        .get_args()
+        .map(|arg| arg.to_string_lossy())
+        .collect();
     bail!("cargo {} failed", args.join(" "))
 }
 
@@ -206,7 +240,11 @@ impl Stages {
             let verdict = if *ok { "ok" } else { "FAILED" };
             println!("{verdict:>6}  {name} ({})", seconds(*time));
         }
-        if self.done.iter().all(|(_, _, ok)| *ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.done.iter().all(|(_, _, ok)| *ok) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -217,7 +255,12 @@ mod tests {
     #[test]
     fn versions_of_a_plan() {
         let plan = |filter: Option<&str>, pg| {
-            Plan { filter: filter.map(str::to_owned), pg, skip_lints: false }.versions()
+            Plan {
+                filter: filter.map(str::to_owned),
+                pg,
+                skip_lints: false,
+            }
+            .versions()
         };
         assert_eq!(plan(None, None), [Embedded::Pg18, Embedded::Pg16]);
         assert_eq!(plan(Some("turn"), None), [Embedded::Pg18]);
@@ -234,7 +277,10 @@ mod tests {
         ] {
             assert!(is_bad(line), "{line}");
         }
-        for line in ["2026-01-01 [7] WARNING:  there is no transaction", "LOG:  leak"] {
+        for line in [
+            "2026-01-01 [7] WARNING:  there is no transaction",
+            "LOG:  leak",
+        ] {
             assert!(!is_bad(line), "{line}");
         }
     }

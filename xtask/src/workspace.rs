@@ -59,14 +59,21 @@ impl Workspace {
             Some(_) if !account::others_reach(&cache)? => temp_home(&metadata.workspace_root)?,
             _ => cache.clone(),
         };
-        Ok(Self { root: metadata.workspace_root, cache, serving, account })
+        Ok(Self {
+            root: metadata.workspace_root,
+            cache,
+            serving,
+            account,
+        })
     }
 
     /// Takes the lock of the name, waiting for another run of this tool; held until dropped.
     pub fn lock(&self, name: &str) -> Result<File> {
         let path = self.serving.join(format!("{name}.lock"));
-        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
         Ok(file)
     }
 }

@@ -1,7 +1,7 @@
 //! The account that a server runs under: PostgreSQL refuses to run as root.
 
-use std::ffi::OsStr;
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
@@ -33,7 +33,11 @@ impl Account {
         for name in ["postgres", "nobody"] {
             if let Some(user) = User::from_name(name)?.filter(|user| !user.uid.is_root()) {
                 let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
-                return Ok(Some(Self { name: user.name, uid, gid }));
+                return Ok(Some(Self {
+                    name: user.name,
+                    uid,
+                    gid,
+                }));
             }
         }
         Err(missing(
@@ -53,7 +57,11 @@ pub fn command(program: &Path, account: Option<&Account>) -> Command {
         }
     }
     if let Some(account) = account {
-        command.uid(account.uid).gid(account.gid).env("USER", &account.name).env_remove("HOME");
+        command
+            .uid(account.uid)
+            .gid(account.gid)
+            .env("USER", &account.name)
+            .env_remove("HOME");
     }
     command
 }
@@ -75,7 +83,9 @@ pub fn give(path: &Path, account: Option<&Account>) -> Result<()> {
 
 /// Whether every account can get to what is in the folder.
 pub fn others_reach(dir: &Path) -> Result<bool> {
-    let dir = dir.canonicalize().with_context(|| format!("cannot see {}", dir.display()))?;
+    let dir = dir
+        .canonicalize()
+        .with_context(|| format!("cannot see {}", dir.display()))?;
     for ancestor in dir.ancestors() {
         if fs::metadata(ancestor)?.mode() & 0o001 == 0 {
             return Ok(false);
@@ -99,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_private_folder_is_out_of_reach() -> Result<()> {
-        let dir = tempfile::tempdir_in("/tmp")?;
+        let private = Permissions::from_mode(0o700);
+        let dir = tempfile::Builder::new().permissions(private).tempdir_in("/tmp")?;
         let inner = dir.path().join("inner");
         fs::create_dir(&inner)?;
         fs::set_permissions(&inner, Permissions::from_mode(0o755))?;
