@@ -89,28 +89,30 @@ pub struct ResultSet<'a> {
 impl ResultSet<'_> {
     /// Adds the row in the slot.
     pub fn put_row(&mut self, table: &Table, slot: Slot<'_>) {
-        self.put(&columns_of(table, slot));
+        let mut columns = columns_of(table, slot);
+        self.put_raw(
+            table.entity().columns.len(),
+            columns.values.as_mut_ptr(),
+            columns.nulls.as_mut_ptr(),
+        );
     }
 
     /// Adds a row of these values, which must fit the declared result.
     pub fn put(&mut self, row: &[Value<'_>]) {
         let (mut values, mut nulls): (Vec<_>, Vec<_>) = row.iter().map(|v| v.to_raw()).unzip();
-        // SAFETY: made by InitMaterializedSRF; the store copies the values.
-        let width = unsafe { (*self.desc).natts };
+        self.put_raw(row.len(), values.as_mut_ptr(), nulls.as_mut_ptr());
+    }
+
+    /// Adds a row of `width` values.
+    fn put_raw(&mut self, width: usize, values: *mut pg_sys::Datum, nulls: *mut bool) {
+        // SAFETY: made by InitMaterializedSRF.
+        let declared = unsafe { (*self.desc).natts };
         assert_eq!(
-            values.len(),
-            width as usize,
+            width, declared as usize,
             "the install script declares another row"
         );
-        // SAFETY: as above, and there are as many values as attributes.
-        unsafe {
-            pg_sys::tuplestore_putvalues(
-                self.store,
-                self.desc,
-                values.as_mut_ptr(),
-                nulls.as_mut_ptr(),
-            );
-        }
+        // SAFETY: the store copies the values, of which there are as many as attributes.
+        unsafe { pg_sys::tuplestore_putvalues(self.store, self.desc, values, nulls) };
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use caliber_tests::{Db, Tree, lease, show};
@@ -463,15 +464,18 @@ fn trees_are_deleted_under_load() {
         let scopes: Vec<Uuid> = [root, child]
             .map(|id| t.db.one(&format!("SELECT caliber_scope_create('{id}', 's', 1000)")))
             .to_vec();
+        let over = AtomicBool::new(false);
         at_once(&t, |number, db| {
             if number == 0 {
                 let delete = format!("SELECT caliber_trajectory_delete('{root}')");
-                if let Err(error) = db.attempt(&delete) {
+                let outcome = db.attempt(&delete);
+                over.store(true, Ordering::Relaxed);
+                if let Err(error) = outcome {
                     panic!("{}", show(&error, &delete));
                 }
                 return;
             }
-            loop {
+            while !over.load(Ordering::Relaxed) {
                 let scope = scopes[number % 2];
                 let sql = match number % 3 {
                     0 => format!("SELECT caliber_scope_update('{scope}', '{{\"name\": \"x\"}}')"),

@@ -38,3 +38,12 @@ const_assert_eq!(offset_of!(pg_sys::HeapTupleData, t_self), 4);
 
 // Written by heap, read by the lock and update paths.
 const_assert_eq!(size_of::<pg_sys::TM_FailureData>(), 20);
+
+// Attributes of a tuple descriptor are found by their offset.
+const_assert_eq!(size_of::<pg_sys::FormData_pg_attribute>() % 4, 0);
+#[cfg(feature = "pg18")]
+const_assert_eq!(size_of::<pg_sys::CompactAttribute>(), 16);
+#[cfg(feature = "pg18")]
+const_assert_eq!(offset_of!(pg_sys::TupleDescData, compact_attrs), 24);
+#[cfg(any(feature = "pg16", feature = "pg17"))]
+const_assert_eq!(offset_of!(pg_sys::TupleDescData, attrs), 24);

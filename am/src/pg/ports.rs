@@ -144,7 +144,7 @@ pub unsafe fn exec_br_delete_triggers(
     }
 }
 
-/// One attribute of a tuple descriptor.
+/// One attribute of a tuple descriptor: `TupleDescAttr`.
 ///
 /// # Safety
 /// `index` (from 0) is less than the descriptor's `natts`.
@@ -153,15 +153,23 @@ pub unsafe fn tuple_desc_attr(
     index: usize,
 ) -> *mut pg_sys::FormData_pg_attribute {
     #[cfg(feature = "pg18")]
-    // SAFETY: the caller vouches for the index.
-    unsafe {
-        pg_sys::TupleDescAttr(desc, index as i32)
+    {
+        // SAFETY: the caller vouches for the descriptor.
+        let natts = unsafe { (*desc).natts } as usize;
+        // Since 18 the attributes follow the compact ones, of which there are as many.
+        let offset = memoffset::offset_of!(pg_sys::TupleDescData, compact_attrs)
+            + natts * size_of::<pg_sys::CompactAttribute>()
+            + index * size_of::<pg_sys::FormData_pg_attribute>();
+        // SAFETY: the caller vouches for the index.
+        unsafe { desc.byte_add(offset) }.cast()
     }
     #[cfg(not(feature = "pg18"))]
-    // SAFETY: before 18 the attributes are an array at the end of the descriptor; the caller
-    // vouches for the index.
-    unsafe {
-        (*desc).attrs.as_mut_ptr().add(index)
+    {
+        let offset = memoffset::offset_of!(pg_sys::TupleDescData, attrs)
+            + index * size_of::<pg_sys::FormData_pg_attribute>();
+        // SAFETY: before 18 the attributes are an array at the end of the descriptor; the caller
+        // vouches for the index.
+        unsafe { desc.byte_add(offset) }.cast()
     }
 }
 

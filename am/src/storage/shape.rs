@@ -17,6 +17,8 @@ pub struct Shape {
     writable: bool,
     /// The attribute number of each of the entity's columns, by their position.
     attnos: [i16; Entity::MAX_COLUMNS],
+    /// The composite type that stands for a row of the entity.
+    row_type: pg_sys::Oid,
     /// The enum values of the entity's states, by their position.
     states: [pg_sys::Oid; Entity::MAX_STATES],
 }
@@ -32,6 +34,11 @@ impl Shape {
             Some(entity) => entity,
             None => unreachable!("shapes are made from the model's entities"),
         }
+    }
+
+    /// The composite type that stands for a row of the entity; `None` when the extension lost it.
+    pub fn row_type(&self) -> Option<pg_sys::Oid> {
+        (self.row_type != pg_sys::InvalidOid).then_some(self.row_type)
     }
 
     /// The attribute number of the column at this position of the entity.
@@ -152,6 +159,7 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
         entity: NOT_AN_ENTITY,
         writable: true,
         attnos: [0; Entity::MAX_COLUMNS],
+        row_type: pg_sys::InvalidOid,
         states: [pg_sys::InvalidOid; Entity::MAX_STATES],
     };
     let Some(model) = model() else {
@@ -168,6 +176,7 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
     let mut shape = Shape {
         entity: number as u16,
         writable: false,
+        row_type: types::type_in(namespace, entity.row_type).unwrap_or(pg_sys::InvalidOid),
         ..plain
     };
     for (position, column) in entity.columns.iter().enumerate() {

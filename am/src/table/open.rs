@@ -142,11 +142,6 @@ impl Table {
                 label,
             })
     }
-
-    /// The composite type that stands for a row of the entity.
-    pub fn row_type(&self) -> Option<pg_sys::Oid> {
-        types::type_in(self.extension_namespace(), self.entity().row_type)
-    }
 }
 
 /// Whether the relation is stored by this access method.

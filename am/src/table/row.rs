@@ -2,6 +2,7 @@
 
 use super::Table;
 use crate::error::{CaliberError, CaliberResult};
+use crate::model::Entity;
 use crate::pg::slot::{OwnedSlot, Slot};
 use crate::pg::types;
 use crate::pg::value::Value;
@@ -42,11 +43,25 @@ impl<'t> Row<'t> {
 #[derive(Clone, Copy)]
 pub struct Composite(pub(crate) pg_sys::Datum);
 
-/// The columns of the row in the slot, in the order of the entity's row type.
-pub fn columns_of<'s>(table: &Table, slot: Slot<'s>) -> Vec<Value<'s>> {
-    (0..table.entity().columns.len())
-        .map(|position| slot.get(table.attno(position)))
-        .collect()
+/// An entity's columns as PostgreSQL's arrays want them, in the order of its row type.
+pub(crate) struct RawColumns {
+    pub values: [pg_sys::Datum; Entity::MAX_COLUMNS],
+    pub nulls: [bool; Entity::MAX_COLUMNS],
+}
+
+/// The columns of the row in the slot, valid as long as the slot holds it.
+pub(crate) fn columns_of(table: &Table, slot: Slot<'_>) -> RawColumns {
+    let (values, nulls) = slot.deform();
+    let mut columns = RawColumns {
+        values: [pg_sys::Datum::null(); Entity::MAX_COLUMNS],
+        nulls: [true; Entity::MAX_COLUMNS],
+    };
+    for position in 0..table.entity().columns.len() {
+        let index = table.attno(position) as usize - 1;
+        columns.values[position] = values[index];
+        columns.nulls[position] = nulls[index];
+    }
+    columns
 }
 
 /// Forms a value of the entity's row type from a row of its table.
@@ -55,13 +70,15 @@ pub fn columns_of<'s>(table: &Table, slot: Slot<'s>) -> Vec<Value<'s>> {
 /// 42P16 when the row type is not the entity's any more.
 pub fn composite(table: &Table, slot: Slot<'_>) -> CaliberResult<Composite> {
     let row_type = RowType::of(table)?;
-    let (mut values, mut nulls): (Vec<_>, Vec<_>) = columns_of(table, slot)
-        .into_iter()
-        .map(Value::to_raw)
-        .unzip();
+    let mut columns = columns_of(table, slot);
     // SAFETY: as many values as the descriptor has attributes, of their types (RowType::of).
-    let tuple =
-        unsafe { pg_sys::heap_form_tuple(row_type.desc, values.as_mut_ptr(), nulls.as_mut_ptr()) };
+    let tuple = unsafe {
+        pg_sys::heap_form_tuple(
+            row_type.desc,
+            columns.values.as_mut_ptr(),
+            columns.nulls.as_mut_ptr(),
+        )
+    };
     // SAFETY: the tuple was just formed.
     let header = unsafe { (*tuple).t_data };
     // SAFETY: flattens what is still toasted, as a composite value must be.
@@ -85,7 +102,10 @@ impl RowType {
             wanted: "the entity's row type".to_owned(),
             found,
         };
-        let oid = table.row_type().ok_or_else(|| lost("nothing".to_owned()))?;
+        let oid = table
+            .shape()
+            .row_type()
+            .ok_or_else(|| lost("nothing".to_owned()))?;
         // SAFETY: raises when the type is not a composite one.
         let desc = unsafe { pg_sys::lookup_rowtype_tupdesc(oid, -1) };
         let row_type = Self { desc };
