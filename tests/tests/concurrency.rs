@@ -145,12 +145,12 @@ fn two_updates_of_one_row_both_take_effect() {
     contend(&mut t, &first, (begin, &second), "COMMIT").unwrap();
     let append = format!("SELECT caliber_turn_create('{scope}', 'user', 'x', 7)");
     contend(&mut t, &append, (begin, &append), "COMMIT").unwrap();
-    let tokens = format!("SELECT caliber_scope_update_tokens('{scope}', 20)");
+    let tokens = format!("SELECT caliber_scope_update_tokens('{scope}', 30)");
     contend(&mut t, &append, (begin, &tokens), "COMMIT").unwrap();
     contend(&mut t, &tokens, (begin, &append), "COMMIT").unwrap();
     let row = t.scope_row();
     assert_eq!((&row["name"], &row["purpose"]), (&json!("first"), &json!("second")));
-    assert_eq!((&row["tokens_used"], &row["turn_count"]), (&json!(27), &json!(4)));
+    assert_eq!((&row["tokens_used"], &row["turn_count"]), (&json!(37), &json!(4)));
     assert_eq!(row["version"], json!(3));
 
     // With an update by plain SQL, both ways.
@@ -158,7 +158,7 @@ fn two_updates_of_one_row_both_take_effect() {
     contend(&mut t, &raw, (begin, &append), "COMMIT").unwrap();
     contend(&mut t, &append, (begin, &raw.replace("[1]", "[2]")), "COMMIT").unwrap();
     let row = t.scope_row();
-    assert_eq!((&row["metadata"], &row["tokens_used"]), (&json!([2]), &json!(41)));
+    assert_eq!((&row["metadata"], &row["tokens_used"]), (&json!([2]), &json!(51)));
 
     // A writer that gives up leaves nothing.
     let first = update("scope", scope, "\"name\": \"given up\"");
@@ -491,6 +491,22 @@ fn trees_are_deleted_under_load() {
         assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_trajectory"), 1);
         assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_turn"), 0);
     }
+}
+
+#[test]
+fn a_deletion_counts_what_was_committed_while_it_waited() {
+    let mut t = Tree::new("concurrency");
+    let (root, scope) = (t.trajectory, t.scope);
+    t.db.run("CREATE TABLE deleted (rows bigint)");
+    let first = format!(
+        "SELECT caliber_trajectory_create('child', parent_trajectory_id => '{root}');
+         SELECT caliber_turn_create('{scope}', 'user', 'x')"
+    );
+    let delete = format!("INSERT INTO deleted SELECT caliber_trajectory_delete('{root}')");
+    contend(&mut t, &first, ("BEGIN", &delete), "COMMIT").unwrap();
+    // Two trajectories, a scope, a turn.
+    assert_eq!(t.db.one::<i64>("SELECT rows FROM deleted"), 4);
+    assert!(t.db.rows_of("caliber_trajectory").is_empty());
 }
 
 #[test]
