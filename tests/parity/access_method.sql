@@ -34,7 +34,6 @@ COMMIT;
 SELECT count(*), sum(id) FROM fresh;
 ALTER TABLE fresh SET ACCESS METHOD heap, ALTER id TYPE bigint, ADD v text DEFAULT 'v';
 SELECT count(*), sum(id), max(v) FROM fresh;
-ALTER TABLE fresh SET ACCESS METHOD :am, SET ACCESS METHOD heap; -- error 42601
 ALTER TABLE fresh SET ACCESS METHOD none_such; -- error 42704
 CREATE MATERIALIZED VIEW m AS SELECT * FROM fresh;
 ALTER MATERIALIZED VIEW m SET ACCESS METHOD heap;

@@ -56,7 +56,10 @@ SELECT id, m FROM t ORDER BY m;
 ALTER DOMAIN positive ADD CHECK (VALUE < 5); -- error 23514
 ALTER DOMAIN positive ADD CHECK (VALUE < 100);
 UPDATE t SET pos = 500 WHERE id = 2; -- error 23514
-ALTER TYPE pair ADD ATTRIBUTE z int; -- error 0A000
+ALTER TYPE pair ADD ATTRIBUTE z int;
+UPDATE t SET p.z = 3 WHERE id = 1 RETURNING p;
+SELECT id, p, pairs FROM t ORDER BY id;
+ALTER TYPE pair ALTER ATTRIBUTE x TYPE text; -- error 0A000
 SELECT t = t, t IS NOT NULL, t.* IS DISTINCT FROM t.* FROM t WHERE false;
 SELECT row_to_json(t)->>'id' FROM t ORDER BY id;
 DELETE FROM t WHERE jb @> '{"a": {"b": [2]}}' RETURNING id, m;

@@ -10,10 +10,10 @@ INSERT INTO w VALUES (10, 'x'); -- error 44000
 ALTER TABLE t ALTER n SET DEFAULT 1;
 INSERT INTO w VALUES (10, 'x') RETURNING *;
 INSERT INTO ww (id, v) VALUES (0, 'low'); -- error 44000
-INSERT INTO ww (id, shout) VALUES (11, 'X'); -- error 55000
+INSERT INTO ww (id, shout) VALUES (11, 'X'); -- error 0A000
 UPDATE w SET v = 'w' || id WHERE id IN (1, 6, 10) RETURNING *;
 UPDATE ww SET v = 'ww' WHERE id = 2 RETURNING *;
-UPDATE ww SET id = 1 WHERE id = 2; -- error 44000
+UPDATE ww SET id = 0 WHERE id = 2; -- error 44000
 DELETE FROM ww WHERE id = 1;
 DELETE FROM ww WHERE id = 3 RETURNING *;
 INSERT INTO w VALUES (10, 'again') ON CONFLICT (id) DO UPDATE SET v = excluded.v RETURNING *;

@@ -93,8 +93,8 @@ SET lock_timeout = '50ms';
 INSERT INTO t VALUES (60, 'waits'); -- error 55P03
 UPDATE t SET v = 'waits' WHERE id = 2; -- error 55P03
 ALTER TABLE t ADD waits int; -- error 55P03
+INSERT INTO t VALUES (3, 'x') ON CONFLICT DO NOTHING; -- error 55P03
 RESET lock_timeout;
-INSERT INTO t VALUES (3, 'x') ON CONFLICT DO NOTHING RETURNING *;
 COMMIT PREPARED :'gid';
 SELECT id, left(v, 8), length(v) FROM t WHERE id IN (2, 3, 4, 60) ORDER BY id;
 SELECT * FROM made;

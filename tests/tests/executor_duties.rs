@@ -938,9 +938,10 @@ fn later_calls_of_a_statement_see_earlier_ones() {
     let mut t = Tree::new("executor");
     let scope = t.scope;
     let counts: Vec<i64> = t.db.all(&format!(
-        "SELECT (SELECT count(*) FROM caliber_turn_get_by_scope('{scope}') WHERE id IS NOT NULL)
-         FROM (SELECT caliber_turn_create('{scope}', 'user', 'x') AS id, i
-               FROM generate_series(1, 3) i OFFSET 0) q"
+        "SELECT (SELECT count(*) FROM caliber_turn_get_by_scope(
+                    CASE WHEN id IS NOT NULL THEN '{scope}'::uuid END))
+         FROM (SELECT caliber_turn_create('{scope}', 'user', 'x') AS id
+               FROM generate_series(1, 3) OFFSET 0) q"
     ));
     assert_eq!(counts, [1, 2, 3]);
 }
