@@ -74,15 +74,18 @@ fn caliber_trajectory_create(
         return Ok(trajectory_id);
     }
     let id = trajectory_id.unwrap_or_else(ids::new_id);
-    given.set(column::TRAJECTORY_ID, Value::uuid(id)).set(
-        column::ROOT_TRAJECTORY_ID,
-        Value::uuid(root_for(&table, id, parent_trajectory_id, &snapshot)?),
-    );
+    let root = root_for(&table, id, parent_trajectory_id, &snapshot)?;
+    given
+        .set(column::TRAJECTORY_ID, Value::uuid(id))
+        .set(column::ROOT_TRAJECTORY_ID, Value::uuid(root));
     create::insert(&table, &given)
 }
 
 /// The root of a new trajectory: its parent's, or itself. An unknown parent is left to the
 /// foreign key.
+///
+/// The foreign keys would lock the parent before the root; a deletion locks from the top down, so
+/// the root is locked first here, as strongly as the keys will.
 fn root_for(
     table: &Table,
     id: Uuid,
@@ -90,10 +93,14 @@ fn root_for(
     snapshot: &ActiveSnapshot,
 ) -> CaliberResult<Uuid> {
     let Some(parent) = parent else { return Ok(id) };
-    let parent = table.get(parent, snapshot)?;
-    Ok(parent
-        .and_then(|row| row.get(column::ROOT_TRAJECTORY_ID).as_uuid())
-        .unwrap_or(id))
+    let Some(row) = table.get(parent, snapshot)? else {
+        return Ok(id);
+    };
+    let Some(root) = row.get(column::ROOT_TRAJECTORY_ID).as_uuid() else {
+        return Ok(id);
+    };
+    table.lock_by_id(root, RowLock::KeyShare, snapshot)?;
+    Ok(root)
 }
 
 fn caliber_trajectory_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
@@ -196,6 +203,9 @@ fn caliber_trajectory_list_children(
 
 /// Deletes the trajectory and the tree below it, leaves first, so that each row is deleted once
 /// and counted. What refers to these rows from other entities follows by its foreign keys.
+///
+/// All trajectories are locked before the first scope, from the top down, as every writer below
+/// them locks; a locked row gets no new children, so what is found below it is all there is.
 fn caliber_trajectory_delete(
     _: &Call<'_>,
     id: Option<Uuid>,
@@ -210,20 +220,19 @@ fn caliber_trajectory_delete(
         .lock_by_id(id, RowLock::Update, &snapshot)?
         .ok_or_else(|| unknown(&trajectories, id))?;
     new_fence(&root, id, fence)?;
-    // Breadth first: parents are locked before their children, as creates lock them.
     let mut tree = vec![id];
     let mut next = 0;
     while let Some(&parent) = tree.get(next) {
-        tree.extend(ids_below(&trajectories, BY_PARENT, parent, &snapshot)?);
+        tree.extend(lock_below(&trajectories, BY_PARENT, parent)?);
         next += 1;
     }
     let mut scope_ids = Vec::new();
     for &trajectory in &tree {
-        scope_ids.extend(ids_below(&scopes, SCOPES_OF, trajectory, &snapshot)?);
+        scope_ids.extend(lock_below(&scopes, SCOPES_OF, trajectory)?);
     }
     let mut turn_ids = Vec::new();
     for &scope in &scope_ids {
-        turn_ids.extend(ids_below(&turns, TURNS_OF, scope, &snapshot)?);
+        turn_ids.extend(ids_below(&turns, TURNS_OF, scope)?);
     }
     tree.reverse();
     Ok(delete_all(&turns, &turn_ids)?
@@ -231,20 +240,28 @@ fn caliber_trajectory_delete(
         + delete_all(&trajectories, &tree)?)
 }
 
-/// The keys of the rows whose first path column is `parent`.
-fn ids_below(
-    table: &Table,
-    path: Path,
-    parent: Uuid,
-    snapshot: &ActiveSnapshot,
-) -> CaliberResult<Vec<Uuid>> {
+/// The keys of the rows whose first path column is `parent`, as they are now.
+fn ids_below(table: &Table, path: Path, parent: Uuid) -> CaliberResult<Vec<Uuid>> {
+    let snapshot = ActiveSnapshot::for_write();
     let conditions = [equal(Value::uuid(parent))];
-    let mut scan = table.scan(path, &conditions, Order::Ascending, snapshot)?;
+    let mut scan = table.scan(path, &conditions, Order::Ascending, &snapshot)?;
     let mut found = Vec::new();
     while let Some(slot) = scan.next() {
         found.extend(slot.get(table.attno(0)).as_uuid());
     }
     Ok(found)
+}
+
+/// As [`ids_below`], with the rows locked; those that are gone meanwhile are left out.
+fn lock_below(table: &Table, path: Path, parent: Uuid) -> CaliberResult<Vec<Uuid>> {
+    let mut locked = Vec::new();
+    for id in ids_below(table, path, parent)? {
+        let snapshot = ActiveSnapshot::for_write();
+        if table.lock_by_id(id, RowLock::Update, &snapshot)?.is_some() {
+            locked.push(id);
+        }
+    }
+    Ok(locked)
 }
 
 /// Deletes these rows in one statement; those that are gone meanwhile do not count.

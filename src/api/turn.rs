@@ -78,14 +78,14 @@ fn caliber_turn_create(
         (None, Some(content)) => tokens::estimate(&content),
         (None, None) => 0,
     };
-    append.charge(asked)?;
+    append.check_budget(asked)?;
     let next = append.sequence(sequence)?;
     given
         .set(column::SEQUENCE, Value::int4(next))
         .set(column::TOKEN_COUNT, Value::int4(asked));
     let id = create::insert(&turns, &given)?;
     if id.is_some() {
-        append.stored(next);
+        append.stored(next, asked);
     }
     append.finish()?;
     Ok(id)
@@ -118,7 +118,7 @@ fn caliber_turn_append_many(
     let mut writer = Writer::begin(&turns, Event::Insert, &columns);
     for message in messages {
         let asked = tokens::estimate(&message.content);
-        append.charge(asked)?;
+        append.check_budget(asked)?;
         let next = append.sequence(None)?;
         let json = |json: &Option<String>| match json {
             Some(json) => Value::jsonb(json),
@@ -141,7 +141,7 @@ fn caliber_turn_append_many(
         let id = stored.and_then(|slot| slot.get(turns.attno(column::TURN_ID)).as_uuid());
         if let Some(id) = id {
             answer.put(&[Value::uuid(id)]);
-            append.stored(next);
+            append.stored(next, asked);
         }
     }
     writer.finish();
@@ -199,22 +199,22 @@ impl<'t> Append<'t> {
         Ok(append)
     }
 
-    /// Charges the budget. A negative count is left to the column's constraint.
+    /// Whether the budget allows a turn of this many tokens. A negative count is left to the
+    /// column's constraint.
     ///
     /// # Errors
-    /// 54000 when the budget does not allow it.
-    fn charge(&mut self, asked: i32) -> CaliberResult<()> {
+    /// 54000
+    fn check_budget(&self, asked: i32) -> CaliberResult<()> {
         let asked = i64::from(asked);
-        if asked > 0 && self.used + asked > self.budget {
-            return Err(CaliberError::Budget {
-                id: self.scope_id.unwrap_or_default(),
-                budget: self.budget,
-                used: self.used,
-                asked,
-            });
+        if asked <= 0 || self.used + asked <= self.budget {
+            return Ok(());
         }
-        self.used += asked.max(0);
-        Ok(())
+        Err(CaliberError::Budget {
+            id: self.scope_id.unwrap_or_default(),
+            budget: self.budget,
+            used: self.used,
+            asked,
+        })
     }
 
     /// The sequence number of the next turn, or the one given, which must not be beyond it.
@@ -235,9 +235,10 @@ impl<'t> Append<'t> {
         }
     }
 
-    /// Counts a turn that was stored under this number.
-    fn stored(&mut self, sequence: i32) {
+    /// Counts and charges a turn that was stored.
+    fn stored(&mut self, sequence: i32, tokens: i32) {
         self.next = self.next.max(i64::from(sequence) + 1);
+        self.used += i64::from(tokens);
     }
 
     /// Writes the scope's counters, once.

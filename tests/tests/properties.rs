@@ -116,7 +116,7 @@ const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
 fn p1_a_turn_is_returned_as_it_was_created() {
     let t = shared(Tree::with_budget("p1", i32::MAX));
     let values =
-        (select(&ROLES[..]), text(), maybe(0..1000), maybe(json()), maybe(json()), maybe(json()));
+        (select(&ROLES[..]), text(), maybe(0..1000i32), maybe(json()), maybe(json()), maybe(json()));
     check(values, |(role, content, tokens, calls, results, metadata)| {
         let t = &mut *t.borrow_mut();
         let now = begin(&mut t.db);
@@ -124,7 +124,7 @@ fn p1_a_turn_is_returned_as_it_was_created() {
         let id = t.append(&format!(
             "'{role}', {}, {}, {}, {}, {}",
             lit(&content),
-            tokens.map_or("NULL".to_owned(), |tokens| tokens.to_string()),
+            tokens.map_or("NULL".to_owned(), |tokens: i32| tokens.to_string()),
             sql_json(calls.as_ref()),
             sql_json(results.as_ref()),
             sql_json(metadata.as_ref())
@@ -712,7 +712,8 @@ fn p6_all_writes_of_a_transaction_carry_its_start_time() {
         let later = begin(&mut t.db);
         let row = get(&mut t.db, "trajectory", id);
         if row != Value::Null {
-            t.db.run(&format!("SELECT caliber_trajectory_update('{id}', '{{\"metadata\": [\"{later}\"]}}')").replace("[\"\"", "[\"").replace("\"\"]", "\"]"));
+            let changes = json!({"metadata": [later]});
+            t.db.run(&format!("SELECT caliber_trajectory_update('{id}', '{changes}')"));
             let row = get(&mut t.db, "trajectory", id);
             assert_eq!((&row["created_at"], &row["updated_at"]), (&now, &later));
         }
@@ -737,7 +738,7 @@ const DOCUMENTED: &[&str] = &[
 
 /// Literals for an argument of this type: usual, unusual and invalid ones.
 fn argument(ty: &'static str) -> BoxedStrategy<String> {
-    let quoted = |value: String| format!("{}::{ty}", lit(&value));
+    let quoted = move |value: String| format!("{}::{ty}", lit(&value));
     let null = Just(format!("NULL::{ty}"));
     match ty {
         "uuid" => prop_oneof![
@@ -758,8 +759,8 @@ fn argument(ty: &'static str) -> BoxedStrategy<String> {
         ]
         .boxed(),
         "bigint" => prop_oneof![
-            any::<i64>().prop_map(|n| format!("('{n}'::bigint)")),
-            (-3..20i64).prop_map(|n| format!("({n}::bigint)")),
+            1 => any::<i64>().prop_map(|n| format!("('{n}'::bigint)")),
+            2 => (-3..20i64).prop_map(|n| format!("({n}::bigint)")),
             4 => null
         ]
         .boxed(),

@@ -10,6 +10,8 @@ use uuid::Uuid;
 /// The strength of a row lock, as in SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowLock {
+    /// `FOR KEY SHARE`, what a foreign key takes on the row that it refers to.
+    KeyShare,
     /// `FOR SHARE`
     Share,
     /// `FOR NO KEY UPDATE`, what an UPDATE takes that changes no key.
@@ -21,6 +23,7 @@ pub enum RowLock {
 impl RowLock {
     const fn mode(self) -> pg_sys::LockTupleMode::Type {
         match self {
+            Self::KeyShare => pg_sys::LockTupleMode::LockTupleKeyShare,
             Self::Share => pg_sys::LockTupleMode::LockTupleShare,
             Self::NoKeyUpdate => pg_sys::LockTupleMode::LockTupleNoKeyExclusive,
             Self::Update => pg_sys::LockTupleMode::LockTupleExclusive,
