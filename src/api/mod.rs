@@ -6,6 +6,7 @@ mod create;
 mod fences;
 mod init;
 mod list;
+mod schema;
 mod scope;
 mod settings;
 mod trajectory;

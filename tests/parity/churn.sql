@@ -1,4 +1,6 @@
--- After long churn every index agrees with its table, by amcheck's judgement.
+-- After long churn every index agrees with its table, by amcheck's judgement where it is installed.
+
+SELECT count(*) = 1 AS amcheck FROM pg_extension WHERE extname = 'amcheck' \gset
 
 CREATE TABLE t (id int PRIMARY KEY, a int, b text, big text, r int4range, hits int NOT NULL DEFAULT 0) WITH (fillfactor = 70);
 CREATE INDEX t_a ON t (a, b);
@@ -39,8 +41,15 @@ BEGIN
 END $$;
 \set digest 'SELECT count(*), sum(id), sum(a), sum(hits), md5(string_agg(b || coalesce(big, \'\') || coalesce(r::text, \'\'), \'\' ORDER BY id)) AS texts FROM t'
 :digest;
+\if :amcheck
 \set check 'SELECT c.relname, bt_index_check(c.oid, true) FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_am m ON m.oid = c.relam WHERE i.indrelid = \'t\'::regclass AND m.amname = \'btree\' ORDER BY 1'
 \set check_parent 'SELECT c.relname, bt_index_parent_check(c.oid, true, true) FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_am m ON m.oid = c.relam WHERE i.indrelid = \'t\'::regclass AND m.amname = \'btree\' ORDER BY 1'
+\set toast 'SELECT count(*) FROM pg_class c, verify_heapam(c.reltoastrelid) WHERE c.oid = \'t\'::regclass'
+\else
+\set check 'SELECT 1'
+\set check_parent 'SELECT 1'
+\set toast 'SELECT 1'
+\endif
 :check;
 :check_parent;
 SET enable_seqscan = off;
@@ -67,4 +76,4 @@ VACUUM t;
 REINDEX TABLE t;
 :check;
 :digest;
-SELECT blkno, corrupt.msg FROM (SELECT (verify_heapam(reltoastrelid)).* FROM pg_class WHERE oid = 't'::regclass) corrupt (blkno, offnum, attnum, msg);
+:toast;

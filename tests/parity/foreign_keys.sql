@@ -21,9 +21,9 @@ UPDATE p SET code = 'other' WHERE id = 3;
 UPDATE p SET id = id WHERE id = 3;
 INSERT INTO restricted VALUES (1, 4);
 BEGIN;
-DELETE FROM p WHERE id = 4; -- error 23001
+DELETE FROM p WHERE id = 4; -- error 23001/23503
 ROLLBACK;
-UPDATE p SET id = 44 WHERE id = 4; -- error 23001
+UPDATE p SET id = 44 WHERE id = 4; -- error 23001/23503
 
 INSERT INTO cascades VALUES (1, 5), (2, 5), (3, 6);
 UPDATE p SET id = 55 WHERE id = 5;

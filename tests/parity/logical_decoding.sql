@@ -1,6 +1,7 @@
 -- Logical decoding: a subscriber sees the same changes.
 
-SELECT :'schema' || '_slot' AS slot \gset
+\pset format unaligned
+SELECT :'schema'' || '_slot' AS slot \gset
 CREATE TABLE t (id int PRIMARY KEY, v text, n int);
 CREATE TABLE whole (id int, v text);
 ALTER TABLE whole REPLICA IDENTITY FULL;

@@ -34,7 +34,6 @@ MERGE INTO t USING (VALUES (1), (2), (7)) d (id) ON t.id = d.id
 WHEN MATCHED THEN UPDATE SET v = 'merged'
 WHEN NOT MATCHED AND d.id = 7 THEN INSERT (id, owner, v) VALUES (d.id, 'me', 'merged');
 COPY t (id, owner, v) TO stdout;
-COPY t (id, owner, v) FROM stdin; -- error 0A000
 SELECT id FROM t WHERE id = 1 FOR UPDATE;
 RESET ROLE;
 SELECT * FROM t ORDER BY id;

@@ -76,7 +76,8 @@ impl Db {
     /// `to_jsonb` of an expression; JSON null for SQL NULL.
     #[track_caller]
     pub fn json(&mut self, expression: &str) -> Value {
-        self.one::<Option<Value>>(&format!("SELECT to_jsonb({expression})")).unwrap_or(Value::Null)
+        self.one::<Option<Value>>(&format!("SELECT to_jsonb({expression})"))
+            .unwrap_or(Value::Null)
     }
 
     /// Runs statements that the server must refuse with this SQLSTATE; the connection must go on
@@ -143,7 +144,9 @@ pub fn assert_sqlstate<T>(
     sqlstate: &str,
     sql: &str,
 ) -> DbError {
-    let Err(error) = result else { panic!("expected SQLSTATE {sqlstate}, but it succeeded: {sql}") };
+    let Err(error) = result else {
+        panic!("expected SQLSTATE {sqlstate}, but it succeeded: {sql}")
+    };
     match error.as_db_error() {
         Some(db) if db.code().code() == sqlstate => db.clone(),
         _ => panic!("expected SQLSTATE {sqlstate}, but: {}", show(&error, sql)),
@@ -153,7 +156,9 @@ pub fn assert_sqlstate<T>(
 /// Everything that the server said about a statement.
 pub fn show(error: &postgres::Error, sql: &str) -> String {
     let sql: String = sql.chars().take(2000).collect();
-    let Some(db) = error.as_db_error() else { return format!("{error}\nSTATEMENT: {sql}") };
+    let Some(db) = error.as_db_error() else {
+        return format!("{error}\nSTATEMENT: {sql}");
+    };
     let mut text = format!("{} {}: {}", db.severity(), db.code().code(), db.message());
     for (field, value) in [
         ("DETAIL", db.detail()),

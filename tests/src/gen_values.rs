@@ -1,7 +1,10 @@
 //! Random column values, and the runner of property tests.
 
+use std::cell::Cell;
 use std::env;
 use std::fmt::Debug;
+use std::panic;
+use std::sync::Once;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -28,10 +31,13 @@ where
         max_shrink_iters: 500,
         ..Config::default()
     });
+    only_show_last_panic();
+    QUIET.set(true);
     let result = runner.run(&strategy, |value| {
         property(value);
         Ok(())
     });
+    QUIET.set(false);
     let repeat = format!("repeat it with CALIBER_TEST_SEED={seed} CALIBER_TEST_CASES={cases}");
     match result {
         Ok(()) => {}
@@ -41,6 +47,23 @@ where
         }
         Err(TestError::Abort(reason)) => panic!("{reason}\n{repeat}"),
     }
+}
+
+thread_local! {
+    /// Whether this thread looks for the smallest failing value: its panics are not news.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+fn only_show_last_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let show = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                show(info);
+            }
+        }));
+    });
 }
 
 fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
@@ -70,7 +93,13 @@ pub fn text() -> impl Strategy<Value = String> {
 
 /// A text that is not empty.
 pub fn name() -> impl Strategy<Value = String> {
-    text().prop_map(|text| if text.is_empty() { "x".to_owned() } else { text })
+    text().prop_map(|text| {
+        if text.is_empty() {
+            "x".to_owned()
+        } else {
+            text
+        }
+    })
 }
 
 /// A JSON value that `jsonb` gives back as it is.

@@ -1,7 +1,12 @@
 //! What the test programs share: the server under test, a schema a test, and assertions that
 //! show the server's whole error.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod db;
 mod fixture;

@@ -71,7 +71,7 @@ enum Command {
     },
     /// Run what CI runs: formatting, lints, unit tests, and the tests on PostgreSQL 18 and 16
     Test {
-        /// Run only the server tests whose name contains this, on 18 unless --pg says otherwise
+        /// Only the server tests of this file, or with this in their names; on 18 unless --pg is given
         filter: Option<String>,
         /// Only on this PostgreSQL
         #[arg(long, value_enum)]

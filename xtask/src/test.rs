@@ -42,7 +42,7 @@ const BAD_LINES: &[&str] = &["PANIC:", "was terminated by signal"];
 /// What to run.
 #[derive(Debug)]
 pub struct Plan {
-    /// Only the server tests whose name contains this.
+    /// Only the server tests of this file, or with this in their names.
     pub filter: Option<String>,
     /// Only on this PostgreSQL.
     pub pg: Option<Embedded>,
@@ -62,37 +62,44 @@ impl Plan {
 
 /// Runs the plan. Its status is 1 when a stage failed.
 pub fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
-    if let Some(filter) = &plan.filter {
-        find_tests(workspace, filter)?;
-    }
+    let selection = match &plan.filter {
+        Some(filter) => selection(workspace, filter)?,
+        None => Vec::new(),
+    };
     let mut stages = Stages::default();
     if plan.filter.is_none() && !plan.skip_lints {
         lints(workspace, &mut stages);
     }
     for pg in plan.versions() {
         let name = format!("tests on PostgreSQL {}", pg.major());
-        stages.run(&name, || {
-            server_tests(workspace, pg, plan.filter.as_deref())
-        });
+        stages.run(&name, || server_tests(workspace, pg, &selection));
     }
     Ok(stages.summary())
 }
 
-/// A filter that no test has in its name would pass without testing anything.
-fn find_tests(workspace: &Workspace, filter: &str) -> Result<()> {
-    let output = cargo_command(workspace, "test")?
-        .args(["--package", "caliber-tests", "--", "--list", filter])
+/// The arguments of `cargo test` that choose the tests: those of the file with that name, or
+/// those with the filter in their names. A filter that chooses none would pass without testing.
+fn selection(workspace: &Workspace, filter: &str) -> Result<Vec<String>> {
+    let file = format!("tests/tests/{filter}.rs");
+    if workspace.root.join(file).exists() {
+        return Ok(vec!["--test".into(), filter.into()]);
+    }
+    let list = cargo_command(workspace, "test")?
+        .args(["--package", "caliber-tests", "--quiet"])
+        .args(["--", "--list", filter])
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
-    if !output.status.success() {
+    if !list.status.success() {
         bail!("the tests do not build");
     }
-    let list = String::from_utf8_lossy(&output.stdout);
-    if !list.lines().any(|line| line.ends_with(": test")) {
-        return Err(missing(format!("no test has `{filter}` in its name")));
+    let names = String::from_utf8_lossy(&list.stdout);
+    if !names.lines().any(|line| line.ends_with(": test")) {
+        return Err(missing(format!(
+            "no test file is named {filter}, and no test has it in its name"
+        )));
     }
-    Ok(())
+    Ok(vec!["--".into(), filter.into()])
 }
 
 fn lints(workspace: &Workspace, stages: &mut Stages) {
@@ -134,7 +141,7 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
     });
 }
 
-fn server_tests(workspace: &Workspace, pg: Embedded, filter: Option<&str>) -> Result<()> {
+fn server_tests(workspace: &Workspace, pg: Embedded, selection: &[String]) -> Result<()> {
     let postgres = pg.prepare(workspace)?;
     let library = extension::build_and_install(workspace, &postgres, Profile::Debug)?;
     let cluster = Temporary::create(workspace, &postgres, None, SETTINGS)?;
@@ -158,10 +165,7 @@ fn server_tests(workspace: &Workspace, pg: Embedded, filter: Option<&str>) -> Re
                 .account()
                 .map_or_else(String::new, |a| a.uid.to_string()),
         );
-    if let Some(filter) = filter {
-        cargo.args(["--", filter]);
-    }
-    let tests = succeed(&mut cargo);
+    let tests = succeed(cargo.args(selection));
     let stopped = cluster.stop(Stop::Fast);
 
     let log = fs::read(cluster.log()).unwrap_or_default();

@@ -119,6 +119,19 @@ impl OpenRel {
         Self::adopt(relation)
     }
 
+    /// As [`OpenRel::relation`]; `None` when there is no such relation.
+    pub fn existing(oid: pg_sys::Oid, lock: u32) -> Option<Self> {
+        // SAFETY: returns null when there is no such relation.
+        let relation = unsafe { pg_sys::try_relation_open(oid, lock as i32) };
+        let pointer = NonNull::new(relation)?;
+        Some(Self {
+            rel: Rel {
+                pointer,
+                open: PhantomData,
+            },
+        })
+    }
+
     /// Opens and locks an index.
     pub fn index(oid: pg_sys::Oid, lock: u32) -> Self {
         // SAFETY: raises when there is no such index.

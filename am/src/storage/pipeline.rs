@@ -1,7 +1,7 @@
 //! The one pipeline behind all write doors: form the row, check the rule.
 
-use super::model;
 use super::shape::{self, Shape};
+use super::{model, readers};
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::{Change, ColumnType, RowChange};
 use crate::pg::ports;
@@ -12,14 +12,25 @@ use pgrx_pg_sys as pg_sys;
 /// The shape that a write to this relation must respect; `None` for a plain table and for writes
 /// that are not a user's: rewrites and logical replication.
 ///
+/// Before the first write after each invalidation, nothing in the table may read the columns that
+/// the access method assigns.
+///
 /// # Errors
-/// 42P16: the table is not, or no longer, the shape of its entity.
+/// 42P16: the table is not, or no longer, the shape of its entity, or something in it reads
+/// `version` or `updated_at`.
 pub fn users_shape(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
     // SAFETY: reads whether this process is a worker of logical replication.
     if rel.is_rewrite_target() || unsafe { pg_sys::IsLogicalWorker() } {
         return Ok(None);
     }
-    shape::of_written(rel)
+    let Some(shape) = shape::of(rel)? else {
+        return Ok(None);
+    };
+    if !shape.is_writable() {
+        readers::check(rel, &shape)?;
+        shape::mark_writable(rel, shape);
+    }
+    Ok(Some(shape))
 }
 
 /// Completes an inserted row: a null `version` is 1, a null `updated_at` the transaction's start.

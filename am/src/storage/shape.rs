@@ -1,6 +1,6 @@
 //! What entity a relation stores, and where the entity's columns are in it.
 
-use super::{model, readers};
+use super::model;
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::{Change, ColumnType, Entity};
 use crate::pg::relation::{Rel, attribute_name};
@@ -34,6 +34,11 @@ impl Shape {
             Some(entity) => entity,
             None => unreachable!("shapes are made from the model's entities"),
         }
+    }
+
+    /// Whether the relation passed the check before its first write.
+    pub fn is_writable(&self) -> bool {
+        self.writable
     }
 
     /// The composite type that stands for a row of the entity; `None` when the extension lost it.
@@ -93,21 +98,10 @@ pub fn of(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
     Ok((shape.entity != NOT_AN_ENTITY).then_some(shape))
 }
 
-/// As [`of`], for a relation that is about to be written: nothing in it may read the columns that
-/// the access method assigns after PostgreSQL evaluated everything else.
-///
-/// # Errors
-/// 42P16, as [`of`], and naming the constraint, column or policy that reads such a column.
-pub fn of_written(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
-    let Some(mut shape) = of(rel)? else {
-        return Ok(None);
-    };
-    if !shape.writable {
-        readers::check(rel, &shape)?;
-        shape.writable = true;
-        remember(rel, shape);
-    }
-    Ok(Some(shape))
+/// Remembers that the relation passed the check before its first write.
+pub fn mark_writable(rel: Rel<'_>, mut shape: Shape) {
+    shape.writable = true;
+    remember(rel, shape);
 }
 
 /// The check at CREATE TABLE: the names and types of the columns, which is all that exists.

@@ -149,12 +149,15 @@ fn is_ours(rel: Rel<'_>) -> bool {
     std::ptr::eq(rel.data().rd_tableam, crate::storage::routine::routine())
 }
 
-/// The entity that a relation of any kind stores, by name; `None` for everything else.
+/// The entity that a relation of any kind stores, by name; `None` for everything else, and
+/// where there is no such relation.
 ///
 /// # Errors
 /// 42P16 when it has an entity's key but not its columns.
 pub fn entity_of(oid: pg_sys::Oid) -> CaliberResult<Option<&'static Entity>> {
-    let open = OpenRel::relation(oid, pg_sys::AccessShareLock);
+    let Some(open) = OpenRel::existing(oid, pg_sys::AccessShareLock) else {
+        return Ok(None);
+    };
     let rel = open.rel();
     if !is_ours(rel) {
         return Ok(None);

@@ -110,7 +110,9 @@ mod tests {
     #[test]
     fn a_private_folder_is_out_of_reach() -> Result<()> {
         let private = Permissions::from_mode(0o700);
-        let dir = tempfile::Builder::new().permissions(private).tempdir_in("/tmp")?;
+        let dir = tempfile::Builder::new()
+            .permissions(private)
+            .tempdir_in("/tmp")?;
         let inner = dir.path().join("inner");
         fs::create_dir(&inner)?;
         fs::set_permissions(&inner, Permissions::from_mode(0o755))?;

@@ -1,0 +1,160 @@
+//! The documentation is true: its examples run, and it describes the functions that there are.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use caliber_tests::{Db, Server, show};
+
+/// A file of the project; `None` when there is none.
+fn document(path: &str) -> Option<String> {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).ok()
+}
+
+/// The blocks marked as SQL, with the numbers of their first lines.
+fn sql_blocks(text: &str) -> Vec<(usize, String)> {
+    let (mut blocks, mut open) = (Vec::new(), None);
+    for (number, line) in (1..).zip(text.lines()) {
+        match (&mut open, line.trim()) {
+            (None, "```sql") => open = Some((number + 1, String::new(), true)),
+            (None, fence) if fence.starts_with("```") => {
+                open = Some((number, String::new(), false))
+            }
+            (Some(_), "```") => {
+                if let Some((number, block, true)) = open.take() {
+                    blocks.push((number, block));
+                }
+            }
+            (Some((_, block, _)), _) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    assert!(open.is_none(), "a block does not end");
+    blocks
+}
+
+/// A database of its own, dropped when it goes away.
+struct Database(String);
+
+impl Database {
+    fn new(name: &str) -> Self {
+        let name = format!("{name}_{}", std::process::id());
+        let mut db = Server::get().connect();
+        db.run(&format!("DROP DATABASE IF EXISTS {name}"));
+        db.run(&format!("CREATE DATABASE {name} TEMPLATE template0"));
+        Self(name)
+    }
+
+    fn connect(&self) -> Db {
+        Server::get().connect_to(&self.0)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.0);
+        if let Err(error) = Server::get().connect().attempt(&drop) {
+            eprintln!("database {} stays: {error}", self.0);
+        }
+    }
+}
+
+/// Runs the blocks of a file in their order, in one session of a fresh database.
+fn run_blocks(path: &str, blocks: &[(usize, String)], mut db: Db) {
+    for (line, block) in blocks {
+        if let Err(error) = db.attempt(block) {
+            panic!("{path}:{line}: {}", show(&error, block));
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_reference_run() {
+    let database = Database::new("docs_reference");
+    let blocks = sql_blocks(&document("docs/sql.md").expect("docs/sql.md"));
+    assert!(
+        blocks.len() > 10,
+        "docs/sql.md has {} examples",
+        blocks.len()
+    );
+    let mut db = database.connect();
+    db.run("CREATE EXTENSION \"caliber-pg\" CASCADE; SELECT caliber_init()");
+    run_blocks("docs/sql.md", &blocks, db);
+}
+
+#[test]
+fn the_examples_of_the_readme_run() {
+    let blocks = document("README.md")
+        .map(|text| sql_blocks(&text))
+        .unwrap_or_default();
+    let database = Database::new("docs_readme");
+    let mut db = database.connect();
+    db.run("CREATE EXTENSION \"caliber-pg\" CASCADE; SELECT caliber_init()");
+    run_blocks("README.md", &blocks, db);
+}
+
+/// The names of a documented function's arguments, by its name.
+fn documented() -> BTreeMap<String, Vec<String>> {
+    let text = document("docs/sql.md").expect("docs/sql.md");
+    let headings = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `caliber_"));
+    headings
+        .map(|heading| {
+            let (name, rest) = heading.split_once('(').expect("a signature");
+            let (arguments, _) = rest.split_once(") →").expect("a signature with a result");
+            let names = arguments
+                .split(", ")
+                .filter_map(|argument| argument.split_whitespace().next())
+                .map(str::to_owned);
+            (format!("caliber_{name}"), names.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn the_reference_describes_the_functions_that_there_are() {
+    let mut db = Server::get().connect();
+    let rows = db
+        .query(
+            "SELECT p.proname::text, coalesce(p.proargnames[1:p.pronargs], '{}')
+             FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
+             JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'caliber-pg'
+             WHERE d.classid = 'pg_proc'::regclass AND NOT 'internal'::regtype = ANY (p.proargtypes)
+             AND p.proname <> 'caliber_am_callbacks'",
+            &[],
+        )
+        .unwrap();
+    let there: BTreeMap<String, Vec<String>> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let documented = documented();
+    for (name, arguments) in &there {
+        let found = documented
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} is not in docs/sql.md"));
+        assert_eq!(found, arguments, "{name}");
+    }
+    for name in documented.keys() {
+        assert!(
+            there.contains_key(name),
+            "docs/sql.md describes {name}, which is not there"
+        );
+    }
+}
+
+#[test]
+fn only_blocks_marked_as_sql_are_examples() {
+    let text = "a\n```sql\nSELECT 1;\n```\n```\nno\n```\n```sql\nSELECT 2;\nSELECT 3;\n```\n";
+    assert_eq!(
+        sql_blocks(text),
+        [
+            (3, "SELECT 1;\n".to_owned()),
+            (9, "SELECT 2;\nSELECT 3;\n".to_owned())
+        ]
+    );
+}
