@@ -4,7 +4,7 @@
 //! trajectory's row is locked before the scope's, always, so that two writers never wait for each
 //! other.
 
-use super::update::unknown;
+use super::update::{Locked, unknown};
 use super::{open, settings};
 use crate::entity::{self, LOCK, SCOPE, TRAJECTORY};
 use crate::fence::{self, Decision};
@@ -59,7 +59,7 @@ impl ScopeTables {
         id: Uuid,
         fence: Option<i64>,
         snapshot: &ActiveSnapshot,
-    ) -> CaliberResult<Option<(Row<'_>, Given<'static>)>> {
+    ) -> CaliberResult<Option<Locked<'_, 'static>>> {
         use entity::scope::column as scope;
         let Some(seen) = self.scopes.get(id, snapshot)? else {
             return Ok(None);

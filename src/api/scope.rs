@@ -1,8 +1,8 @@
 //! Scope: a context window with a token budget.
 
 use super::fences::{FencedTrajectory, ScopeTables};
-use super::update::{check_version, parse_changes, unknown, write};
-use super::{create, get, list, open, required};
+use super::update::{mutate, parse_changes};
+use super::{create, get, list, open};
 use crate::entity::scope::column;
 use crate::entity::trajectory::column as trajectory;
 use crate::entity::{SCOPE, TRAJECTORY};
@@ -130,7 +130,9 @@ fn caliber_scope_update_tokens(
     tokens_used: Value<'_>,
     fence: Option<i64>,
 ) -> CaliberResult<Option<Composite>> {
-    mutate(&ScopeTables::open()?, id, None, fence, |_, given| {
+    let tables = ScopeTables::open()?;
+    let lock = |id, snapshot: &_| tables.lock_scope(id, fence, snapshot);
+    mutate(&tables.scopes, id, None, lock, |_, given| {
         given.set(column::TOKENS_USED, tokens_used);
         Ok(())
     })
@@ -145,10 +147,9 @@ fn caliber_scope_update(
 ) -> CaliberResult<Option<Composite>> {
     let tables = ScopeTables::open()?;
     let changes = parse_changes(&tables.scopes, UPDATABLE, changes)?;
-    mutate(&tables, id, expected_version, fence, |_, given| {
-        for (position, value) in changes.iter() {
-            given.set(position, value);
-        }
+    let lock = |id, snapshot: &_| tables.lock_scope(id, fence, snapshot);
+    mutate(&tables.scopes, id, expected_version, lock, |_, given| {
+        given.extend(&changes);
         Ok(())
     })
 }
@@ -159,37 +160,15 @@ fn caliber_scope_close(
     expected_version: Option<i64>,
     fence: Option<i64>,
 ) -> CaliberResult<Option<Composite>> {
-    mutate(
-        &ScopeTables::open()?,
-        id,
-        expected_version,
-        fence,
-        |row, given| {
-            require_active(row)?;
-            given
-                .set(column::IS_ACTIVE, Value::bool(false))
-                .set(column::CLOSED_AT, Value::transaction_timestamp());
-            Ok(())
-        },
-    )
-}
-
-/// Locks the scope, checks what the caller knows of it, and writes what `change` gives.
-fn mutate<'v>(
-    tables: &ScopeTables,
-    id: Option<Uuid>,
-    expected_version: Option<i64>,
-    fence: Option<i64>,
-    change: impl FnOnce(&Row<'_>, &mut Given<'v>) -> CaliberResult<()>,
-) -> CaliberResult<Option<Composite>> {
-    let id = required("id", id)?;
-    let snapshot = ActiveSnapshot::for_write();
-    let (row, mut given) = tables
-        .lock_scope(id, fence, &snapshot)?
-        .ok_or_else(|| unknown(&tables.scopes, id))?;
-    check_version(&row, &tables.scopes, expected_version)?;
-    change(&row, &mut given)?;
-    write(&tables.scopes, &row, &given)
+    let tables = ScopeTables::open()?;
+    let lock = |id, snapshot: &_| tables.lock_scope(id, fence, snapshot);
+    mutate(&tables.scopes, id, expected_version, lock, |row, given| {
+        require_active(row)?;
+        given
+            .set(column::IS_ACTIVE, Value::bool(false))
+            .set(column::CLOSED_AT, Value::transaction_timestamp());
+        Ok(())
+    })
 }
 
 /// Refuses a closed scope.

@@ -1,7 +1,7 @@
 //! Trajectory: a task.
 
 use super::fences::new_fence;
-use super::update::{check_version, parse_changes, unknown, write};
+use super::update::{Locked, mutate, parse_changes, unknown};
 use super::{create, get, list, open, required};
 use crate::entity::scope::column as scope;
 use crate::entity::trajectory::column;
@@ -13,7 +13,7 @@ use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::lock::RowLock;
 use caliber_am::table::lookup::{Order, Partial, Path, equal};
-use caliber_am::table::row::{Composite, Row};
+use caliber_am::table::row::Composite;
 use caliber_am::table::writer::{Event, Given, Writer};
 use caliber_am::table::{Access, Table};
 use uuid::Uuid;
@@ -116,10 +116,9 @@ fn caliber_trajectory_update(
 ) -> CaliberResult<Option<Composite>> {
     let table = open(TRAJECTORY, Access::UPDATE)?;
     let changes = parse_changes(&table, UPDATABLE, changes)?;
-    mutate(&table, id, expected_version, fence, |_, given| {
-        for (position, value) in changes.iter() {
-            given.set(position, value);
-        }
+    let lock = |id, snapshot: &_| lock(&table, id, fence, snapshot);
+    mutate(&table, id, expected_version, lock, |_, given| {
+        given.extend(&changes);
         Ok(())
     })
 }
@@ -134,7 +133,8 @@ fn caliber_trajectory_set_status(
 ) -> CaliberResult<Option<Composite>> {
     let table = open(TRAJECTORY, Access::UPDATE)?;
     let status_oid = required("status", status.as_oid())?;
-    mutate(&table, id, expected_version, fence, |row, given| {
+    let lock = |id, snapshot: &_| lock(&table, id, fence, snapshot);
+    mutate(&table, id, expected_version, lock, |row, given| {
         given.set_unless_null(column::OUTCOME, outcome);
         if row.get(column::STATUS).as_oid() != Some(status_oid) {
             given.set(column::STATUS, status);
@@ -154,26 +154,21 @@ fn caliber_trajectory_set_status(
     })
 }
 
-/// Locks the trajectory, checks what the caller knows of it, and writes what `change` gives.
-fn mutate<'v>(
-    table: &Table,
-    id: Option<Uuid>,
-    expected_version: Option<i64>,
+/// Locks the trajectory and checks the fence; a new one is among the changes.
+fn lock<'t>(
+    table: &'t Table,
+    id: Uuid,
     fence: Option<i64>,
-    change: impl FnOnce(&Row<'_>, &mut Given<'v>) -> CaliberResult<()>,
-) -> CaliberResult<Option<Composite>> {
-    let id = required("id", id)?;
-    let snapshot = ActiveSnapshot::for_write();
-    let row = table
-        .lock_by_id(id, RowLock::NoKeyUpdate, &snapshot)?
-        .ok_or_else(|| unknown(table, id))?;
-    check_version(&row, table, expected_version)?;
-    let mut given = Given::new();
+    snapshot: &ActiveSnapshot,
+) -> CaliberResult<Option<Locked<'t, 'static>>> {
+    let Some(row) = table.lock_by_id(id, RowLock::NoKeyUpdate, snapshot)? else {
+        return Ok(None);
+    };
+    let mut changes = Given::new();
     if let Some(fence) = new_fence(&row, id, fence)? {
-        given.set(column::FENCE, Value::int8(fence));
+        changes.set(column::FENCE, Value::int8(fence));
     }
-    change(&row, &mut given)?;
-    write(table, &row, &given)
+    Ok(Some((row, changes)))
 }
 
 fn caliber_trajectory_list_by_status(

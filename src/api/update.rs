@@ -1,20 +1,48 @@
 //! What every mutation of one row shares: lock, check what the caller knows, write, return.
 
+use super::required;
 use crate::changes::{self, Changed, JsonScalar};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::Json;
 use caliber_am::model::Change;
+use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Table;
 use caliber_am::table::row::{Composite, Row, composite};
 use caliber_am::table::writer::{Event, Given, Writer};
 use uuid::Uuid;
 
-/// Refuses when the caller has seen another version of the row.
+/// A locked row, and the changes that its lock brings with it: a fence to be remembered.
+pub type Locked<'t, 'v> = (Row<'t>, Given<'v>);
+
+/// A mutation of one row: `lock` finds and locks it, `change` says what becomes of it. Returns the
+/// new row; without changes, the row as it is. `None`: a BEFORE trigger left the update out.
 ///
 /// # Errors
-/// 55006, with the current version.
-pub fn check_version(row: &Row<'_>, table: &Table, expected: Option<i64>) -> CaliberResult<()> {
+/// 22023 for a null id, P0002 for an unknown one, 55006 when the caller has seen another version,
+/// and those of `lock`, `change` and the update.
+pub fn mutate<'t, 'v>(
+    table: &'t Table,
+    id: Option<Uuid>,
+    expected_version: Option<i64>,
+    lock: impl FnOnce(Uuid, &ActiveSnapshot) -> CaliberResult<Option<Locked<'t, 'v>>>,
+    change: impl FnOnce(&Row<'_>, &mut Given<'v>) -> CaliberResult<()>,
+) -> CaliberResult<Option<Composite>> {
+    let id = required("id", id)?;
+    let snapshot = ActiveSnapshot::for_write();
+    let (row, mut changes) = lock(id, &snapshot)?.ok_or_else(|| unknown(table, id))?;
+    check_version(table, &row, id, expected_version)?;
+    change(&row, &mut changes)?;
+    write(table, &row, &changes)
+}
+
+/// Refuses when the caller has seen another version of the row: 55006, with the current one.
+fn check_version(
+    table: &Table,
+    row: &Row<'_>,
+    id: Uuid,
+    expected: Option<i64>,
+) -> CaliberResult<()> {
     let entity = table.entity();
     let (Some(expected), Some(position)) = (expected, entity.position_of(Change::Version)) else {
         return Ok(());
@@ -23,7 +51,6 @@ pub fn check_version(row: &Row<'_>, table: &Table, expected: Option<i64>) -> Cal
     if current == expected {
         return Ok(());
     }
-    let id = row.get(0).as_uuid().unwrap_or_default();
     Err(CaliberError::StaleVersion {
         entity: entity.name,
         id,
@@ -70,7 +97,7 @@ pub fn parse_changes<'v>(
     updatable: &[&str],
     changes: Option<Json>,
 ) -> CaliberResult<Given<'v>> {
-    let changes = super::required("changes", changes)?;
+    let changes = required("changes", changes)?;
     let mut given = Given::new();
     let changes = changes::parse_changes(table.entity(), updatable, &changes.0)?;
     for Changed { position, value } in changes {

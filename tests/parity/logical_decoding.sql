@@ -1,7 +1,7 @@
 -- Logical decoding: a subscriber sees the same changes.
 
 \pset format unaligned
-SELECT :'schema'' || '_slot' AS slot \gset
+SELECT :'schema' || '_slot' AS slot \gset
 CREATE TABLE t (id int PRIMARY KEY, v text, n int);
 CREATE TABLE whole (id int, v text);
 ALTER TABLE whole REPLICA IDENTITY FULL;
@@ -10,9 +10,8 @@ CREATE UNIQUE INDEX by_index_k ON by_index (k);
 ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_k;
 CREATE TABLE no_key (id int);
 SELECT slot_name IS NOT NULL FROM pg_create_logical_replication_slot(:'slot', 'test_decoding');
-\set prefix :schema .
-SELECT format('SELECT data FROM pg_logical_slot_get_changes(%L, NULL, NULL, ''skip-empty-xacts'', ''1'', ''include-xids'', ''0'') WHERE data ~ %L', :'slot',
-    '^(BEGIN|COMMIT|table ' || :'schema' || '\.)') AS changes \gset
+SELECT format('SELECT replace(data, %L, ''schema'') AS data FROM pg_logical_slot_get_changes(%L, NULL, NULL, ''skip-empty-xacts'', ''1'',
+    ''include-xids'', ''0'') WHERE starts_with(data, %L)', :'schema', :'slot', 'table ' || :'schema' || '.') AS changes \gset
 
 INSERT INTO t VALUES (1, 'one', 1), (2, 'two', 2);
 UPDATE t SET v = 'uno' WHERE id = 1;
@@ -27,7 +26,7 @@ DELETE FROM by_index;
 INSERT INTO no_key VALUES (1);
 UPDATE no_key SET id = 2;
 DELETE FROM no_key;
-SELECT * FROM (:changes) c WHERE data !~ '^(BEGIN|COMMIT)';
+SELECT * FROM (:changes) c;
 
 -- One transaction, with what was rolled back left out.
 BEGIN;
@@ -44,7 +43,7 @@ COMMIT;
 BEGIN;
 DELETE FROM t;
 ROLLBACK;
-SELECT * FROM (:changes) c WHERE data !~ '^(BEGIN|COMMIT)';
+SELECT * FROM (:changes) c;
 
 -- Batches, COPY, TOAST, MERGE and TRUNCATE.
 COPY t FROM stdin;
@@ -58,7 +57,7 @@ MERGE INTO t USING (VALUES (8), (9)) d (id) ON t.id = d.id
 WHEN MATCHED THEN DELETE
 WHEN NOT MATCHED THEN INSERT VALUES (d.id, 'merged', 9);
 TRUNCATE t, whole;
-SELECT left(data, 200), length(data) FROM (:changes) c WHERE data !~ '^(BEGIN|COMMIT)';
+SELECT left(data, 200), length(data) FROM (:changes) c;
 
 -- Rewrites are not changes; the rows behind them decode by the new columns.
 INSERT INTO t VALUES (1, 'before', 1);
@@ -71,5 +70,5 @@ DELETE FROM t;
 CREATE TABLE made AS SELECT 1 AS id;
 CREATE TEMP TABLE hidden AS SELECT 1 AS id;
 CREATE UNLOGGED TABLE unlogged AS SELECT 1 AS id;
-SELECT * FROM (:changes) c WHERE data !~ '^(BEGIN|COMMIT)';
+SELECT * FROM (:changes) c;
 SELECT pg_drop_replication_slot(:'slot');

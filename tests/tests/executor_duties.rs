@@ -311,6 +311,81 @@ fn a_trigger_may_call_the_functions() {
 }
 
 #[test]
+fn a_trigger_may_append_to_the_scope_that_is_appended_to() {
+    for time in ["BEFORE", "AFTER"] {
+        let mut t = Tree::new("executor");
+        let scope = t.scope;
+        t.db.run(&format!(
+            "CREATE FUNCTION reply() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+                PERFORM caliber_turn_create(NEW.scope_id, 'assistant', 'reply', 2);
+                RETURN NEW; END$$;
+             CREATE TRIGGER reply {time} INSERT ON caliber_turn FOR EACH ROW
+             WHEN (NEW.role = 'user') EXECUTE FUNCTION reply()"
+        ));
+        let two = json!([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]);
+        for call in [
+            format!("caliber_turn_create('{scope}', 'user', 'hello', 3)"),
+            format!("caliber_turn_append_many('{scope}', '{two}')"),
+        ] {
+            let before = t.db.rows_of("caliber_turn");
+            // It works, or it is refused as a trigger's change of the same row is.
+            let sql = format!("SELECT {call}");
+            if let Err(error) = t.db.attempt(&sql) {
+                let code = error
+                    .as_db_error()
+                    .expect("the server lives")
+                    .code()
+                    .code()
+                    .to_owned();
+                assert!(
+                    ["27000", "23505"].contains(&&*code),
+                    "{time} {call}: {error:?}"
+                );
+                assert_eq!(t.db.rows_of("caliber_turn"), before);
+            }
+            let (sum, count): (i64, i64) = {
+                let row =
+                    t.db.query_one(
+                        "SELECT coalesce(sum(token_count), 0), count(*) FROM caliber_turn",
+                        &[],
+                    )
+                    .unwrap();
+                (row.get(0), row.get(1))
+            };
+            let row = t.scope_row();
+            assert_eq!(
+                (&row["tokens_used"], &row["turn_count"]),
+                (&json!(sum), &json!(count)),
+                "{time} {call}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_trigger_may_write_to_the_scope_of_a_new_turn() {
+    let mut t = Tree::new("executor");
+    let scope = t.scope;
+    t.db.run(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+            UPDATE caliber_scope SET checkpoint = to_jsonb(NEW.sequence) WHERE scope_id = NEW.scope_id;
+            RETURN NULL; END$$;
+         CREATE TRIGGER note AFTER INSERT ON caliber_turn FOR EACH ROW EXECUTE FUNCTION note()",
+    );
+    for call in [
+        format!("caliber_turn_create('{scope}', 'user', 'x', 3)"),
+        format!("caliber_turn_append_many('{scope}', '[{{\"role\": \"user\"}}]')"),
+    ] {
+        t.db.run(&format!("SELECT {call}"));
+    }
+    let row = t.scope_row();
+    assert_eq!(
+        (&row["checkpoint"], &row["turn_count"], &row["tokens_used"]),
+        (&json!(1), &json!(2), &json!(3))
+    );
+}
+
+#[test]
 fn added_columns_behave_as_in_sql() {
     let mut t = Tree::new("executor");
     let scope = t.scope;
@@ -932,11 +1007,11 @@ fn a_missing_index_is_named() {
         );
     }
     // Another index of the same columns serves as well.
-    t.db.run(&format!(
+    t.db.run(
         "BEGIN; DROP INDEX caliber_trajectory_status_idx;
          CREATE INDEX mine ON caliber_trajectory (status, trajectory_id, name);
-         SELECT caliber_trajectory_list_by_status('active'); ROLLBACK"
-    ));
+         SELECT caliber_trajectory_list_by_status('active'); ROLLBACK",
+    );
 }
 
 #[test]

@@ -61,6 +61,13 @@ impl<'v> Given<'v> {
         }
     }
 
+    /// Gives what the other gives.
+    pub fn extend(&mut self, other: &Self) {
+        for (position, value) in other.iter() {
+            self.set(position, value);
+        }
+    }
+
     /// Whether nothing is given.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
