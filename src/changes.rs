@@ -127,10 +127,7 @@ mod tests {
         changes: Value,
     ) -> Vec<(&'static str, JsonScalar)> {
         let changes = parse_changes(entity, updatable, &changes.to_string()).unwrap();
-        changes
-            .into_iter()
-            .map(|c| (entity.columns[c.position].name, c.value))
-            .collect()
+        changes.into_iter().map(|c| (entity.columns[c.position].name, c.value)).collect()
     }
 
     fn refusal(entity: &Entity, updatable: &[&str], changes: &str) -> (String, Option<String>) {
@@ -147,14 +144,7 @@ mod tests {
         assert_eq!(
             set(
                 TRAJECTORY,
-                &[
-                    "name",
-                    "description",
-                    "agent_id",
-                    "outcome",
-                    "status",
-                    "fence"
-                ],
+                &["name", "description", "agent_id", "outcome", "status", "fence"],
                 json!({"name": "héllo", "description": null, "agent_id": agent,
                        "outcome": {"a": [1]}, "status": "active", "fence": i64::MAX}),
             ),
@@ -191,14 +181,8 @@ mod tests {
     #[test]
     fn json_keeps_its_digits() {
         let changes = r#"{"metadata": {"n": 12345678901234567890.10}}"#;
-        let parsed = parse_changes(SCOPE, &["metadata"], changes)
-            .unwrap()
-            .remove(0)
-            .value;
-        assert_eq!(
-            parsed,
-            JsonScalar::Jsonb(r#"{"n": 12345678901234567890.10}"#.into())
-        );
+        let parsed = parse_changes(SCOPE, &["metadata"], changes).unwrap().remove(0).value;
+        assert_eq!(parsed, JsonScalar::Jsonb(r#"{"n": 12345678901234567890.10}"#.into()));
     }
 
     #[test]
@@ -219,34 +203,16 @@ mod tests {
         let cases = [
             ("[]", "changes must be an object, not an array.".to_owned()),
             ("null", "changes must be an object, not null.".to_owned()),
-            (
-                r#"{"name": 1}"#,
-                "\"name\" must be a string, not a number.".to_owned(),
-            ),
-            (
-                r#"{"name": {}}"#,
-                "\"name\" must be a string, not an object.".to_owned(),
-            ),
+            (r#"{"name": 1}"#, "\"name\" must be a string, not a number.".to_owned()),
+            (r#"{"name": {}}"#, "\"name\" must be a string, not an object.".to_owned()),
             (
                 r#"{"name": "a\u0000"}"#,
                 "\"name\" has the character U+0000, which text cannot have.".to_owned(),
             ),
-            (
-                r#"{"token_budget": 1.0}"#,
-                format!("\"token_budget\" {integer} 1.0."),
-            ),
-            (
-                r#"{"token_budget": 1e3}"#,
-                format!("\"token_budget\" {integer} 1e3."),
-            ),
-            (
-                r#"{"token_budget": 2147483648}"#,
-                format!("\"token_budget\" {integer} 2147483648."),
-            ),
-            (
-                r#"{"token_budget": "1"}"#,
-                format!("\"token_budget\" {integer} a string."),
-            ),
+            (r#"{"token_budget": 1.0}"#, format!("\"token_budget\" {integer} 1.0.")),
+            (r#"{"token_budget": 1e3}"#, format!("\"token_budget\" {integer} 1e3.")),
+            (r#"{"token_budget": 2147483648}"#, format!("\"token_budget\" {integer} 2147483648.")),
+            (r#"{"token_budget": "1"}"#, format!("\"token_budget\" {integer} a string.")),
             (
                 r#"{"is_active": "true"}"#,
                 "\"is_active\" must be a boolean, not a string.".to_owned(),

@@ -69,11 +69,7 @@ pub fn parse_messages(json: &str) -> CaliberResult<Vec<Message>> {
     let Some(messages) = json.elements() else {
         return Err(json.not(ARGUMENT, &ARGUMENT, "an array"));
     };
-    messages
-        .into_iter()
-        .enumerate()
-        .map(|(i, json)| message(i, json))
-        .collect()
+    messages.into_iter().enumerate().map(|(i, json)| message(i, json)).collect()
 }
 
 fn message(index: usize, json: Json) -> CaliberResult<Message> {
@@ -106,19 +102,10 @@ fn message(index: usize, json: Json) -> CaliberResult<Message> {
         }
     }
     let Some(role) = spoken_by else {
-        return Err(CaliberError::argument(
-            ARGUMENT,
-            format!("messages[{index}] has no role."),
-        ));
+        return Err(CaliberError::argument(ARGUMENT, format!("messages[{index}] has no role.")));
     };
     let (tool_results, metadata) = (object(&tool_results), object(&metadata));
-    Ok(Message {
-        role,
-        content,
-        tool_calls,
-        tool_results,
-        metadata,
-    })
+    Ok(Message { role, content, tool_calls, tool_results, metadata })
 }
 
 fn role(index: usize, value: Json) -> CaliberResult<Role> {
@@ -161,9 +148,7 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     fn one(message: Value) -> Message {
-        parse_messages(&json!([message]).to_string())
-            .unwrap()
-            .remove(0)
+        parse_messages(&json!([message]).to_string()).unwrap().remove(0)
     }
 
     fn refusal(messages: Value) -> String {
@@ -174,8 +159,7 @@ mod tests {
     }
 
     fn parsed(json: &Option<String>) -> Value {
-        json.as_ref()
-            .map_or(Value::Null, |json| serde_json::from_str(json).unwrap())
+        json.as_ref().map_or(Value::Null, |json| serde_json::from_str(json).unwrap())
     }
 
     #[test]
@@ -186,11 +170,8 @@ mod tests {
                 {"role": "assistant", "content": null},
                 {"role": "tool"}]"#,
         );
-        let seen: Vec<_> = turns
-            .unwrap()
-            .into_iter()
-            .map(|m| (m.role.label(), m.content, m.metadata))
-            .collect();
+        let seen: Vec<_> =
+            turns.unwrap().into_iter().map(|m| (m.role.label(), m.content, m.metadata)).collect();
         let turn = |role, content: &str| (role, content.to_owned(), None);
         assert_eq!(
             seen,
@@ -212,17 +193,11 @@ mod tests {
         assert_eq!((call.tool_results, call.metadata), (None, None));
         let answer =
             one(json!({"role": "tool", "tool_call_id": "c1", "name": "f", "content": "42"}));
-        assert_eq!(
-            parsed(&answer.tool_results),
-            json!({"tool_call_id": "c1", "name": "f"})
-        );
+        assert_eq!(parsed(&answer.tool_results), json!({"tool_call_id": "c1", "name": "f"}));
         assert_eq!((answer.tool_calls, answer.metadata), (None, None));
         let nulls =
             one(json!({"role": "user", "tool_calls": null, "tool_call_id": null, "name": null}));
-        assert_eq!(
-            (nulls.tool_calls, nulls.tool_results, nulls.metadata),
-            (None, None, None)
-        );
+        assert_eq!((nulls.tool_calls, nulls.tool_results, nulls.metadata), (None, None, None));
     }
 
     #[test]
@@ -258,43 +233,19 @@ mod tests {
         let cases = [
             (user.clone(), "messages must be an array, not an object."),
             (json!("x"), "messages must be an array, not a string."),
-            (
-                json!([user, 1]),
-                "messages[1] must be an object, not a number.",
-            ),
-            (
-                json!([user, user, {"content": "x"}]),
-                "messages[2] has no role.",
-            ),
-            (
-                json!([{"role": null}]),
-                "messages[0].role must be a string, not null.",
-            ),
-            (
-                json!([{"role": "function"}]),
-                "messages[0].role is \"function\".",
-            ),
+            (json!([user, 1]), "messages[1] must be an object, not a number."),
+            (json!([user, user, {"content": "x"}]), "messages[2] has no role."),
+            (json!([{"role": null}]), "messages[0].role must be a string, not null."),
+            (json!([{"role": "function"}]), "messages[0].role is \"function\"."),
             (json!([{"role": "User"}]), "messages[0].role is \"User\"."),
-            (
-                content(json!({})),
-                "messages[0].content must be a string, not an object.",
-            ),
-            (
-                content(json!(true)),
-                "messages[0].content must be a string, not a boolean.",
-            ),
+            (content(json!({})), "messages[0].content must be a string, not an object."),
+            (content(json!(true)), "messages[0].content must be a string, not a boolean."),
             (
                 content(json!("a\0b")),
                 "messages[0].content has the character U+0000, which text cannot have.",
             ),
-            (
-                content(json!(["x"])),
-                "messages[0].content[0] must be an object, not a string.",
-            ),
-            (
-                content(json!([{}])),
-                "messages[0].content[0].type must be a string, not null.",
-            ),
+            (content(json!(["x"])), "messages[0].content[0] must be an object, not a string."),
+            (content(json!([{}])), "messages[0].content[0].type must be a string, not null."),
             (
                 content(json!([{"type": "text", "text": "x"}, {"type": "text"}])),
                 "messages[0].content[1].text must be a string, not null.",
@@ -322,27 +273,12 @@ mod tests {
     }
 
     fn near_messages() -> impl Strategy<Value = Value> {
-        let keys = select(vec![
-            "role",
-            "content",
-            "tool_calls",
-            "name",
-            "tool_call_id",
-            "type",
-        ]);
-        let words = select(vec![
-            json!("user"),
-            json!("tool"),
-            json!("text"),
-            json!("a\0"),
-        ]);
+        let keys = select(vec!["role", "content", "tool_calls", "name", "tool_call_id", "type"]);
+        let words = select(vec![json!("user"), json!("tool"), json!("text"), json!("a\0")]);
         let value = prop_oneof![words, crate::json::tests::values()];
         let message = vec((keys.prop_map(str::to_owned), value), 0..5)
             .prop_map(|members| Value::Object(members.into_iter().collect()));
-        prop_oneof![
-            vec(message, 0..3).prop_map(Value::from),
-            crate::json::tests::values()
-        ]
+        prop_oneof![vec(message, 0..3).prop_map(Value::from), crate::json::tests::values()]
     }
 
     proptest! {

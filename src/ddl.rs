@@ -77,10 +77,7 @@ pub fn statements(target: &Target) -> CaliberResult<Vec<Statement>> {
     if !(1..=MAX_DIM).contains(&target.embedding_dim) {
         return Err(CaliberError::Argument {
             argument: "embedding_dim",
-            reason: format!(
-                "Embeddings cannot have {} dimensions.",
-                target.embedding_dim
-            ),
+            reason: format!("Embeddings cannot have {} dimensions.", target.embedding_dim),
             hint: Some(format!("pgvector can index 1 to {MAX_DIM} dimensions.")),
         });
     }
@@ -94,16 +91,13 @@ pub fn statements(target: &Target) -> CaliberResult<Vec<Statement>> {
 
 /// The names of the tables, in the order of the files.
 pub fn tables() -> impl Iterator<Item = &'static str> {
-    FILES
-        .iter()
-        .flat_map(|file| file.lines())
-        .filter_map(|line| {
-            let words: Vec<_> = line.split_whitespace().collect();
-            match object(&words) {
-                Some(Object::Table(name)) => Some(name),
-                _ => None,
-            }
-        })
+    FILES.iter().flat_map(|file| file.lines()).filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match object(&words) {
+            Some(Object::Table(name)) => Some(name),
+            _ => None,
+        }
+    })
 }
 
 /// A name as SQL writes it, always in quotes: so no list of keywords is needed.
@@ -125,16 +119,10 @@ fn rank(object: &Object) -> u8 {
 fn parse(file: &'static str, target: &Target) -> CaliberResult<Vec<Statement>> {
     let mut statements = Vec::new();
     for block in file.split("\n\n") {
-        let (comments, lines): (Vec<_>, Vec<_>) = block
-            .lines()
-            .partition(|line| line.trim_start().starts_with("--"));
-        let wanted = comments
-            .iter()
-            .all(|comment| holds(comment, target.embedding_dim));
-        let words: Vec<_> = lines
-            .iter()
-            .flat_map(|line| line.split_whitespace())
-            .collect();
+        let (comments, lines): (Vec<_>, Vec<_>) =
+            block.lines().partition(|line| line.trim_start().starts_with("--"));
+        let wanted = comments.iter().all(|comment| holds(comment, target.embedding_dim));
+        let words: Vec<_> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
         if let (true, Some(object)) = (wanted, object(&words)) {
             let template = lines.join("\n");
             let sql = substitute(template.trim_end().trim_end_matches(';'), target)?;
@@ -147,10 +135,7 @@ fn parse(file: &'static str, target: &Target) -> CaliberResult<Vec<Statement>> {
 /// Whether a comment allows the statement below it for this embedding dimension.
 fn holds(comment: &str, dim: i32) -> bool {
     let words: Vec<_> = comment.split_whitespace().collect();
-    match (
-        words.as_slice(),
-        words.last().and_then(|limit| limit.parse().ok()),
-    ) {
+    match (words.as_slice(), words.last().and_then(|limit| limit.parse().ok())) {
         (["--", "@when", "dim", "<=", _], Some(limit)) => dim <= limit,
         (["--", "@when", "dim", ">", _], Some(limit)) => dim > limit,
         _ => true,
@@ -165,10 +150,9 @@ fn object(words: &[&'static str]) -> Option<Object> {
         ["CREATE", "INDEX", name, ..] | ["CREATE", "UNIQUE", "INDEX", name, ..] => {
             Some(Object::Index(local(name)))
         }
-        ["ALTER", "TABLE", table, "ADD", "CONSTRAINT", name, ..] => Some(Object::Constraint {
-            table: local(table),
-            name: local(name),
-        }),
+        ["ALTER", "TABLE", table, "ADD", "CONSTRAINT", name, ..] => {
+            Some(Object::Constraint { table: local(table), name: local(name) })
+        }
         ["COMMENT", "ON", _, name, ..] => Some(Object::Comment(local(name))),
         _ => None,
     }
@@ -279,10 +263,7 @@ mod tests {
                 Object::Table("thing"),
                 Object::Index("thing_idx"),
                 Object::Comment("thing"),
-                Object::Constraint {
-                    table: "thing",
-                    name: "thing_fkey"
-                },
+                Object::Constraint { table: "thing", name: "thing_fkey" },
                 Object::Sequence("thing_seq"),
             ]
         );
@@ -293,14 +274,7 @@ mod tests {
         let file = "-- @when dim <= 2000\nCREATE INDEX i ON small (v);\n\n\
             -- @when dim > 2000\nCREATE INDEX i ON large (v::halfvec(@dim@));\n";
         let sql = |embedding_dim| {
-            let statements = parse(
-                file,
-                &Target {
-                    embedding_dim,
-                    ..PLAIN
-                },
-            )
-            .unwrap();
+            let statements = parse(file, &Target { embedding_dim, ..PLAIN }).unwrap();
             lines(&statements).join(";")
         };
         assert_eq!(sql(2000), "CREATE INDEX i ON small (v)");
@@ -309,10 +283,7 @@ mod tests {
 
     #[test]
     fn names_are_quoted_for_the_place_where_they_stand() {
-        let target = Target {
-            schema: "It's \"My\" $x$ Schema",
-            ..PLAIN
-        };
+        let target = Target { schema: "It's \"My\" $x$ Schema", ..PLAIN };
         let quoted = "\"It's \"\"My\"\" $x$ Schema\"";
         let substituted = |template| substitute(template, &target);
         assert_eq!(substituted("@schema@.t").unwrap(), format!("{quoted}.t"));
@@ -332,20 +303,10 @@ mod tests {
     #[test]
     fn the_dimension_must_be_one_that_can_be_indexed() {
         for embedding_dim in [i32::MIN, 0, 4001, 16_000] {
-            let error = statements(&Target {
-                embedding_dim,
-                ..PLAIN
-            })
-            .unwrap_err();
+            let error = statements(&Target { embedding_dim, ..PLAIN }).unwrap_err();
             assert_eq!(error.sqlstate(), "22023");
-            assert_eq!(
-                error.to_string(),
-                "invalid value for argument \"embedding_dim\""
-            );
-            assert_eq!(
-                error.hint().unwrap(),
-                "pgvector can index 1 to 4000 dimensions."
-            );
+            assert_eq!(error.to_string(), "invalid value for argument \"embedding_dim\"");
+            assert_eq!(error.hint().unwrap(), "pgvector can index 1 to 4000 dimensions.");
         }
     }
 
@@ -356,24 +317,8 @@ mod tests {
             let whens: Vec<_> = file.lines().filter(|line| line.contains("@when")).collect();
             let above = |line: &&&str| holds(line, 1) != holds(line, 4000);
             assert_eq!(whens.iter().filter(above).count(), whens.len());
-            let small = parse(
-                file,
-                &Target {
-                    embedding_dim: 2000,
-                    ..PLAIN
-                },
-            )
-            .unwrap()
-            .len();
-            let large = parse(
-                file,
-                &Target {
-                    embedding_dim: 2001,
-                    ..PLAIN
-                },
-            )
-            .unwrap()
-            .len();
+            let small = parse(file, &Target { embedding_dim: 2000, ..PLAIN }).unwrap().len();
+            let large = parse(file, &Target { embedding_dim: 2001, ..PLAIN }).unwrap().len();
             assert_eq!(small + whens.len() / 2, ends);
             assert_eq!(large, small);
             assert!(
@@ -386,25 +331,15 @@ mod tests {
     #[test]
     fn the_statements_of_the_files_come_in_an_order_that_works() {
         for embedding_dim in [1, 2000, 2001, 4000] {
-            let statements = statements(&Target {
-                embedding_dim,
-                ..PLAIN
-            })
-            .unwrap();
+            let statements = statements(&Target { embedding_dim, ..PLAIN }).unwrap();
             let objects: Vec<_> = statements.iter().map(|s| s.object).collect();
             assert!(objects.is_sorted_by_key(rank));
-            let made: Vec<_> = objects
-                .iter()
-                .filter(|o| !matches!(o, Object::Comment(_)))
-                .collect();
+            let made: Vec<_> =
+                objects.iter().filter(|o| !matches!(o, Object::Comment(_))).collect();
             let distinct: HashSet<_> = made.iter().map(|o| format!("{o:?}")).collect();
             assert_eq!(distinct.len(), made.len());
             for entity in ENTITIES {
-                assert!(
-                    objects.contains(&Object::Table(entity.table)),
-                    "{}",
-                    entity.table
-                );
+                assert!(objects.contains(&Object::Table(entity.table)), "{}", entity.table);
             }
             for object in &objects {
                 if let Object::Constraint { table, .. } = *object {

@@ -36,10 +36,7 @@ pub fn check(given: Option<i64>, scope: Option<i64>, trajectory: i64) -> Caliber
     let current = scope.map_or(trajectory, |scope| scope.max(trajectory));
     Ok(match given {
         Some(fence) if fence <= 0 => {
-            return Err(CaliberError::argument(
-                "fence",
-                format!("{fence} is not positive."),
-            ));
+            return Err(CaliberError::argument("fence", format!("{fence} is not positive.")));
         }
         None if current > 0 => Decision::Missing { current },
         Some(fence) if fence < current => Decision::Stale { current },

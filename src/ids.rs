@@ -40,18 +40,13 @@ mod tests {
 
     #[test]
     fn other_ids_are_refused() {
-        for id in [
-            Uuid::nil(),
-            Uuid::max(),
-            Uuid::from_u128(0xA0EEBC99_9C0B_4EF8_BB6D_6BB9BD380A11),
-        ] {
+        for id in
+            [Uuid::nil(), Uuid::max(), Uuid::from_u128(0xA0EEBC99_9C0B_4EF8_BB6D_6BB9BD380A11)]
+        {
             let error = require_v7("turn_id", id).unwrap_err();
             assert_eq!(error.sqlstate(), "22023");
             assert_eq!(error.to_string(), "invalid value for argument \"turn_id\"");
-            assert_eq!(
-                error.detail(),
-                Some(format!("{id} is not a UUID of version 7."))
-            );
+            assert_eq!(error.detail(), Some(format!("{id} is not a UUID of version 7.")));
             assert_eq!(error.hint().unwrap(), "Make ids with caliber_new_id().");
         }
     }

@@ -44,23 +44,13 @@ impl<'a> Json<'a> {
     /// The elements of an array; `None` for any other value.
     pub fn elements(self) -> Option<Vec<Json<'a>>> {
         let elements: Vec<&RawValue> = serde_json::from_str(self.0).ok()?;
-        Some(
-            elements
-                .into_iter()
-                .map(|value| Json(value.get()))
-                .collect(),
-        )
+        Some(elements.into_iter().map(|value| Json(value.get())).collect())
     }
 
     /// The members of an object by key; `None` for any other value.
     pub fn members(self) -> Option<BTreeMap<String, Json<'a>>> {
         let members: BTreeMap<String, &RawValue> = serde_json::from_str(self.0).ok()?;
-        Some(
-            members
-                .into_iter()
-                .map(|(key, value)| (key, Json(value.get())))
-                .collect(),
-        )
+        Some(members.into_iter().map(|(key, value)| (key, Json(value.get()))).collect())
     }
 
     /// The characters of a string that PostgreSQL can store as text.
@@ -125,17 +115,11 @@ pub mod tests {
     fn nested_text_stays_as_it_is() {
         let json = Json::new(r#" {"a" : 1234567890123456789012345.670 , "b\"": [1e400, "]"]} "#);
         let members = json.members().unwrap();
-        let seen: Vec<_> = members
-            .iter()
-            .map(|(key, value)| (&**key, value.text()))
-            .collect();
+        let seen: Vec<_> = members.iter().map(|(key, value)| (&**key, value.text())).collect();
         let (number, array) = ("1234567890123456789012345.670", r#"[1e400, "]"]"#);
         assert_eq!(seen, [("a", number), ("b\"", array)]);
         let elements = members["b\""].elements().unwrap();
-        assert_eq!(
-            elements.iter().map(|e| e.text()).collect::<Vec<_>>(),
-            ["1e400", r#""]""#]
-        );
+        assert_eq!(elements.iter().map(|e| e.text()).collect::<Vec<_>>(), ["1e400", r#""]""#]);
     }
 
     #[test]

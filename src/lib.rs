@@ -20,9 +20,5 @@ pub mod tokens;
 fn property_tests() -> proptest::test_runner::Config {
     let config = proptest::test_runner::Config::default();
     let cases = if cfg!(miri) { 8 } else { config.cases };
-    proptest::test_runner::Config {
-        cases,
-        failure_persistence: None,
-        ..config
-    }
+    proptest::test_runner::Config { cases, failure_persistence: None, ..config }
 }

@@ -18,9 +18,7 @@ impl Model for Rules {
 
     fn judge_update(&self, entity: &Entity, change: &RowChange) -> CaliberResult<Assign> {
         if entity.append_only {
-            return Err(CaliberError::AppendOnly {
-                entity: entity.name,
-            });
+            return Err(CaliberError::AppendOnly { entity: entity.name });
         }
         fixed_columns(entity, change)?;
         transition(entity, change)?;
@@ -36,19 +34,13 @@ fn changed(
     change: &RowChange,
 ) -> impl Iterator<Item = (usize, &'static str, Change)> {
     let (columns, set) = (entity.columns, change.changed);
-    let changed = columns
-        .iter()
-        .enumerate()
-        .filter(move |&(position, _)| set.contains(position));
+    let changed = columns.iter().enumerate().filter(move |&(position, _)| set.contains(position));
     changed.map(|(position, column)| (position, column.name, column.change))
 }
 
 fn fixed_columns(entity: &Entity, change: &RowChange) -> CaliberResult<()> {
     match changed(entity, change).find(|&(_, _, how)| how == Change::Fixed) {
-        Some((_, column, _)) => Err(CaliberError::FixedColumn {
-            entity: entity.name,
-            column,
-        }),
+        Some((_, column, _)) => Err(CaliberError::FixedColumn { entity: entity.name, column }),
         None => Ok(()),
     }
 }
@@ -81,9 +73,7 @@ fn final_state(entity: &Entity, change: &RowChange) -> CaliberResult<()> {
         return Ok(());
     };
     let open = |how| matches!(how, Change::Metadata | Change::Version | Change::UpdatedAt);
-    let column = changed(entity, change)
-        .find(|&(_, _, how)| !open(how))
-        .map(|(_, name, _)| name);
+    let column = changed(entity, change).find(|&(_, _, how)| !open(how)).map(|(_, name, _)| name);
     match column.or(change.others_changed.then_some(ANOTHER_COLUMN)) {
         Some(column) => Err(CaliberError::Final {
             entity: entity.name,
@@ -100,18 +90,10 @@ fn counters(entity: &Entity, change: &RowChange) -> CaliberResult<()> {
     };
     let (entity, columns) = (entity.name, entity.columns);
     match columns.get(position) {
-        Some(c) if c.change == Change::Fence => Err(CaliberError::FenceFell {
-            entity,
-            column: c.name,
-            old,
-            new,
-        }),
-        Some(c) => Err(CaliberError::CounterFell {
-            entity,
-            column: c.name,
-            old,
-            new,
-        }),
+        Some(c) if c.change == Change::Fence => {
+            Err(CaliberError::FenceFell { entity, column: c.name, old, new })
+        }
+        Some(c) => Err(CaliberError::CounterFell { entity, column: c.name, old, new }),
         None => Ok(()),
     }
 }
@@ -121,22 +103,14 @@ fn version(entity: &Entity, change: &RowChange) -> CaliberResult<Assign> {
     if entity.position_of(Change::Version).is_none() {
         return Ok(Assign::default());
     }
-    let quiet = |how| {
-        matches!(
-            how,
-            Change::Counter | Change::Fence | Change::Touch | Change::Version
-        )
-    };
+    let quiet =
+        |how| matches!(how, Change::Counter | Change::Fence | Change::Touch | Change::Version);
     let major = change.others_changed || changed(entity, change).any(|(_, _, how)| !quiet(how));
     let (old, new) = change.version;
     let next = old.unwrap_or(0).checked_add(1);
     let bumped = next.is_some() && new == next;
     if !bumped && (new != old || major && next.is_none()) {
-        return Err(CaliberError::VersionStep {
-            entity: entity.name,
-            old,
-            new,
-        });
+        return Err(CaliberError::VersionStep { entity: entity.name, old, new });
     }
     let written = changed(entity, change).any(|(_, _, how)| how == Change::UpdatedAt);
     let has_updated_at = entity.position_of(Change::UpdatedAt).is_some();
@@ -161,17 +135,12 @@ mod tests {
     }
 
     fn set(positions: impl IntoIterator<Item = usize>) -> ColumnSet {
-        positions
-            .into_iter()
-            .fold(ColumnSet::EMPTY, ColumnSet::with)
+        positions.into_iter().fold(ColumnSet::EMPTY, ColumnSet::with)
     }
 
     /// An update of an active row at version 5 that changes these columns.
     fn update(entity: &Entity, positions: &[usize]) -> RowChange {
-        let active = entity
-            .states
-            .iter()
-            .position(|s| ["active", "true"].contains(&s.label));
+        let active = entity.states.iter().position(|s| ["active", "true"].contains(&s.label));
         RowChange {
             changed: set(positions.iter().copied()),
             state: (active, active),
@@ -185,10 +154,7 @@ mod tests {
     }
 
     fn assigned(version: i64) -> Assign {
-        Assign {
-            version: Some(version),
-            updated_at: true,
-        }
+        Assign { version: Some(version), updated_at: true }
     }
 
     /// The update as its writer would have to write it to leave nothing to assign.
@@ -196,14 +162,10 @@ mod tests {
         let mut done = *change;
         if let Some(version) = assign.version {
             done.version.1 = Some(version);
-            done.changed = done
-                .changed
-                .with(entity.position_of(Change::Version).unwrap());
+            done.changed = done.changed.with(entity.position_of(Change::Version).unwrap());
         }
         if assign.updated_at {
-            done.changed = done
-                .changed
-                .with(entity.position_of(Change::UpdatedAt).unwrap());
+            done.changed = done.changed.with(entity.position_of(Change::UpdatedAt).unwrap());
         }
         done
     }
@@ -213,29 +175,20 @@ mod tests {
         change.others_changed
             || change.changed.iter().any(|i| {
                 use Change::*;
-                matches!(
-                    entity.columns[i].change,
-                    Free | Fixed | State | Metadata | UpdatedAt
-                )
+                matches!(entity.columns[i].change, Free | Fixed | State | Metadata | UpdatedAt)
             })
     }
 
     #[test]
     fn a_major_update_raises_version_and_updated_at() {
         assert_eq!(judge(TRAJECTORY, &rename()), Ok(assigned(6)));
-        let others = RowChange {
-            others_changed: true,
-            ..update(SCOPE, &[])
-        };
+        let others = RowChange { others_changed: true, ..update(SCOPE, &[]) };
         assert_eq!(judge(SCOPE, &others), Ok(assigned(6)));
     }
 
     #[test]
     fn an_update_that_changes_nothing_assigns_nothing() {
-        assert_eq!(
-            judge(TRAJECTORY, &update(TRAJECTORY, &[])),
-            Ok(Assign::default())
-        );
+        assert_eq!(judge(TRAJECTORY, &update(TRAJECTORY, &[])), Ok(Assign::default()));
     }
 
     #[test]
@@ -250,23 +203,14 @@ mod tests {
         use trajectory::column::*;
         let mut change = update(TRAJECTORY, &[NAME, VERSION]);
         change.version.1 = Some(6);
-        let only_time = Ok(Assign {
-            version: None,
-            updated_at: true,
-        });
+        let only_time = Ok(Assign { version: None, updated_at: true });
         assert_eq!(judge(TRAJECTORY, &change), only_time);
         change.changed = set([VERSION]);
         assert_eq!(judge(TRAJECTORY, &change), only_time);
         change.changed = set([VERSION, UPDATED_AT]);
         assert_eq!(judge(TRAJECTORY, &change), Ok(Assign::default()));
         let time = update(TRAJECTORY, &[UPDATED_AT]);
-        assert_eq!(
-            judge(TRAJECTORY, &time),
-            Ok(Assign {
-                version: Some(6),
-                updated_at: false
-            })
-        );
+        assert_eq!(judge(TRAJECTORY, &time), Ok(Assign { version: Some(6), updated_at: false }));
     }
 
     #[test]
@@ -278,11 +222,7 @@ mod tests {
                 change.version.1 = new;
                 let error = judge(TRAJECTORY, &change).unwrap_err();
                 assert_eq!(error.sqlstate(), "55000");
-                let step = CaliberError::VersionStep {
-                    entity: "trajectory",
-                    old: Some(5),
-                    new,
-                };
+                let step = CaliberError::VersionStep { entity: "trajectory", old: Some(5), new };
                 assert_eq!(error, step);
             }
         }
@@ -290,20 +230,14 @@ mod tests {
 
     #[test]
     fn a_null_version_counts_as_zero() {
-        let change = RowChange {
-            version: (None, None),
-            ..rename()
-        };
+        let change = RowChange { version: (None, None), ..rename() };
         assert_eq!(judge(TRAJECTORY, &change), Ok(assigned(1)));
     }
 
     #[test]
     fn the_highest_version_is_the_last() {
         let last = (Some(i64::MAX), Some(i64::MAX));
-        let change = RowChange {
-            version: last,
-            ..rename()
-        };
+        let change = RowChange { version: last, ..rename() };
         for new in [last.1, None, Some(i64::MIN)] {
             let version = (last.0, new);
             let refusal = judge(TRAJECTORY, &RowChange { version, ..change });
@@ -311,10 +245,7 @@ mod tests {
             assert!(refused, "{refusal:?}");
         }
         let counter = update(SCOPE, &[scope::column::TURN_COUNT]);
-        let counter = RowChange {
-            version: last,
-            ..counter
-        };
+        let counter = RowChange { version: last, ..counter };
         assert_eq!(judge(SCOPE, &counter), Ok(Assign::default()));
     }
 
@@ -331,14 +262,7 @@ mod tests {
         use scope::column::*;
         let fallen = |position| {
             let change = update(SCOPE, &[position]);
-            judge(
-                SCOPE,
-                &RowChange {
-                    fallen: Some((position, 7, Some(3))),
-                    ..change
-                },
-            )
-            .unwrap_err()
+            judge(SCOPE, &RowChange { fallen: Some((position, 7, Some(3))), ..change }).unwrap_err()
         };
         assert_eq!(
             fallen(TOKENS_USED),
@@ -352,12 +276,7 @@ mod tests {
         assert_eq!(fallen(TOKENS_USED).sqlstate(), "55000");
         assert_eq!(
             fallen(FENCE),
-            CaliberError::FenceFell {
-                entity: "scope",
-                column: "fence",
-                old: 7,
-                new: Some(3)
-            }
+            CaliberError::FenceFell { entity: "scope", column: "fence", old: 7, new: Some(3) }
         );
         assert_eq!(fallen(FENCE).sqlstate(), "55006");
     }
@@ -369,13 +288,7 @@ mod tests {
             let states = || (0..entity.states.len()).map(Some).chain([None]);
             for (old, new) in states().flat_map(|old| states().map(move |new| (old, new))) {
                 let change = update(entity, &[column]);
-                let verdict = judge(
-                    entity,
-                    &RowChange {
-                        state: (old, new),
-                        ..change
-                    },
-                );
+                let verdict = judge(entity, &RowChange { state: (old, new), ..change });
                 let label = |s: Option<usize>| s.map_or("null", |s| entity.states[s].label);
                 let next = old.map_or(&[][..], |s| entity.states[s].next);
                 if new.is_some() && next.contains(&label(new)) {
@@ -388,15 +301,7 @@ mod tests {
                     let error = verdict.unwrap_err();
                     let (from, to) = (label(old).to_owned(), label(new).to_owned());
                     let entity = entity.name;
-                    assert_eq!(
-                        error,
-                        CaliberError::Transition {
-                            entity,
-                            from,
-                            to,
-                            allowed: next
-                        }
-                    );
+                    assert_eq!(error, CaliberError::Transition { entity, from, to, allowed: next });
                 }
             }
         }
@@ -427,45 +332,27 @@ mod tests {
 
     #[test]
     fn a_row_with_an_unknown_state_can_change_elsewhere() {
-        let change = RowChange {
-            state: (None, None),
-            ..rename()
-        };
+        let change = RowChange { state: (None, None), ..rename() };
         assert_eq!(judge(TRAJECTORY, &change), Ok(assigned(6)));
     }
 
     #[test]
     fn in_a_final_state_only_metadata_changes() {
         use scope::column::*;
-        let closed = |columns: &[usize]| RowChange {
-            state: (Some(0), Some(0)),
-            ..update(SCOPE, columns)
-        };
+        let closed =
+            |columns: &[usize]| RowChange { state: (Some(0), Some(0)), ..update(SCOPE, columns) };
         assert_eq!(judge(SCOPE, &closed(&[METADATA])), Ok(assigned(6)));
         let refused = |change| match judge(SCOPE, &change) {
-            Err(CaliberError::Final {
-                state: "false",
-                column,
-                ..
-            }) => column,
+            Err(CaliberError::Final { state: "false", column, .. }) => column,
             other => format!("{other:?}"),
         };
         assert_eq!(refused(closed(&[NAME, FENCE, METADATA])), "name");
         assert_eq!(refused(closed(&[TOKENS_USED])), "tokens_used");
-        let others = RowChange {
-            others_changed: true,
-            ..closed(&[METADATA])
-        };
+        let others = RowChange { others_changed: true, ..closed(&[METADATA]) };
         assert_eq!(refused(others), "(another column)");
-        let reopened = RowChange {
-            state: (Some(0), Some(1)),
-            ..closed(&[IS_ACTIVE, CLOSED_AT])
-        };
+        let reopened = RowChange { state: (Some(0), Some(1)), ..closed(&[IS_ACTIVE, CLOSED_AT]) };
         let verdict = judge(SCOPE, &reopened);
-        assert!(matches!(
-            verdict,
-            Err(CaliberError::Transition { allowed: &[], .. })
-        ));
+        assert!(matches!(verdict, Err(CaliberError::Transition { allowed: &[], .. })));
     }
 
     #[test]
@@ -500,10 +387,7 @@ mod tests {
             ]
         );
         let last = judge(TRAJECTORY, &change).unwrap_err().to_string();
-        assert_eq!(
-            last,
-            "version of trajectory rows rises by exactly one with each update"
-        );
+        assert_eq!(last, "version of trajectory rows rises by exactly one with each update");
     }
 
     fn versions() -> impl Strategy<Value = (Option<i64>, Option<i64>)> {
@@ -523,10 +407,7 @@ mod tests {
 
     /// Updates of mutable entities, as the access method could describe them.
     fn updates() -> impl Strategy<Value = (&'static Entity, RowChange)> {
-        let mutable = ENTITIES
-            .iter()
-            .filter(|e| !e.append_only)
-            .collect::<Vec<_>>();
+        let mutable = ENTITIES.iter().filter(|e| !e.append_only).collect::<Vec<_>>();
         select(mutable).prop_flat_map(|entity| {
             let fixed = |i: &usize| entity.columns[*i].change == Change::Fixed;
             let (fixed, loose): (Vec<usize>, Vec<usize>) =
@@ -546,9 +427,8 @@ mod tests {
                     let how = |i: usize| entity.columns[i].change;
                     let mut loose = loose;
                     loose.retain(|&i| !matches!(how(i), Change::State | Change::Version));
-                    let falling = loose
-                        .iter()
-                        .find(|&&i| matches!(how(i), Change::Counter | Change::Fence));
+                    let falling =
+                        loose.iter().find(|&&i| matches!(how(i), Change::Counter | Change::Fence));
                     let fallen = falling.and_then(|&i| fall.map(|(old, new)| (i, old, new)));
                     let mut changed = set(loose.into_iter().chain(fixed));
                     if state.0 != state.1 {
@@ -557,16 +437,7 @@ mod tests {
                     if version.0 != version.1 {
                         changed = changed.with(entity.position_of(Change::Version).unwrap());
                     }
-                    (
-                        entity,
-                        RowChange {
-                            changed,
-                            others_changed,
-                            state,
-                            version,
-                            fallen,
-                        },
-                    )
+                    (entity, RowChange { changed, others_changed, state, version, fallen })
                 },
             )
         })

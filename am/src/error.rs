@@ -15,55 +15,24 @@ pub type CaliberResult<T> = Result<T, CaliberError>;
 #[allow(missing_docs)] // the messages say what the fields are
 pub enum CaliberError {
     #[error("column \"{column}\" of {entity} rows is fixed")]
-    FixedColumn {
-        entity: &'static str,
-        column: &'static str,
-    },
+    FixedColumn { entity: &'static str, column: &'static str },
     #[error("{entity} rows are append-only")]
     AppendOnly { entity: &'static str },
     #[error("{entity} cannot go from \"{from}\" to \"{to}\"")]
-    Transition {
-        entity: &'static str,
-        from: String,
-        to: String,
-        allowed: &'static [&'static str],
-    },
+    Transition { entity: &'static str, from: String, to: String, allowed: &'static [&'static str] },
     #[error("{entity} is final in state \"{state}\"")]
-    Final {
-        entity: &'static str,
-        state: &'static str,
-        column: String,
-    },
+    Final { entity: &'static str, state: &'static str, column: String },
     #[error("counter \"{column}\" of {entity} rows cannot fall")]
-    CounterFell {
-        entity: &'static str,
-        column: &'static str,
-        old: i64,
-        new: Option<i64>,
-    },
+    CounterFell { entity: &'static str, column: &'static str, old: i64, new: Option<i64> },
     #[error("fence of this {entity} cannot fall")]
-    FenceFell {
-        entity: &'static str,
-        column: &'static str,
-        old: i64,
-        new: Option<i64>,
-    },
+    FenceFell { entity: &'static str, column: &'static str, old: i64, new: Option<i64> },
     #[error("version of {entity} rows rises by exactly one with each update")]
-    VersionStep {
-        entity: &'static str,
-        old: Option<i64>,
-        new: Option<i64>,
-    },
+    VersionStep { entity: &'static str, old: Option<i64>, new: Option<i64> },
     #[error("{entity} row cannot move to another partition")]
     PartitionMove { entity: &'static str },
 
     #[error("{entity} table \"{table}\" lacks column \"{column}\"")]
-    ColumnMissing {
-        entity: &'static str,
-        table: String,
-        column: &'static str,
-        ty: String,
-    },
+    ColumnMissing { entity: &'static str, table: String, column: &'static str, ty: String },
     #[error("column \"{column}\" of {entity} table \"{table}\" has the wrong type")]
     ColumnType {
         entity: &'static str,
@@ -73,33 +42,16 @@ pub enum CaliberError {
         found: String,
     },
     #[error("table \"{table}\" has two key columns")]
-    TwoKeys {
-        table: String,
-        first: String,
-        second: String,
-    },
+    TwoKeys { table: String, first: String, second: String },
     #[error("{reader} of {entity} table \"{table}\" reads column \"{column}\"")]
-    ReadsAssigned {
-        entity: &'static str,
-        table: String,
-        reader: String,
-        column: String,
-    },
+    ReadsAssigned { entity: &'static str, table: String, reader: String, column: String },
     #[error("type \"{name}\" does not have the labels of {entity} states")]
-    StateType {
-        entity: &'static str,
-        name: String,
-        label: &'static str,
-    },
+    StateType { entity: &'static str, name: String, label: &'static str },
 
     #[error("relation \"{schema}.{table}\" does not exist")]
     TableMissing { schema: String, table: &'static str },
     #[error("\"{schema}.{table}\" is not a {entity} table")]
-    NotAnEntityTable {
-        schema: String,
-        table: &'static str,
-        entity: &'static str,
-    },
+    NotAnEntityTable { schema: String, table: &'static str, entity: &'static str },
     #[error("table \"{table}\" lacks the index that this function needs")]
     IndexMissing { table: String, columns: String },
     #[error("row-level security is active on table \"{table}\"")]
@@ -112,62 +64,25 @@ pub enum CaliberError {
     #[error("{entity} {id} does not exist")]
     NoSuchRow { entity: &'static str, id: Uuid },
     #[error("{entity} {id} was changed by another writer")]
-    StaleVersion {
-        entity: &'static str,
-        id: Uuid,
-        expected: i64,
-        current: i64,
-    },
+    StaleVersion { entity: &'static str, id: Uuid, expected: i64, current: i64 },
     #[error("sequence {given} is not the next one of scope {id}")]
     StaleSequence { id: Uuid, given: i32, next: i64 },
     #[error("scope {id} has no sequence number left")]
     SequenceExhausted { id: Uuid },
     #[error("fence is missing for {entity} {id}")]
-    FenceMissing {
-        entity: &'static str,
-        id: Uuid,
-        current: i64,
-    },
+    FenceMissing { entity: &'static str, id: Uuid, current: i64 },
     #[error("fence {fence} is stale for {entity} {id}")]
-    FenceStale {
-        entity: &'static str,
-        id: Uuid,
-        fence: i64,
-        current: i64,
-    },
+    FenceStale { entity: &'static str, id: Uuid, fence: i64, current: i64 },
     #[error("fence {fence} belongs to no live lease on {entity} {id}")]
-    FenceUnknown {
-        entity: &'static str,
-        id: Uuid,
-        fence: i64,
-        current: i64,
-    },
+    FenceUnknown { entity: &'static str, id: Uuid, fence: i64, current: i64 },
     #[error("{entity} {id} is not in the state needed")]
-    WrongState {
-        entity: &'static str,
-        id: Uuid,
-        state: String,
-        needed: &'static str,
-    },
+    WrongState { entity: &'static str, id: Uuid, state: String, needed: &'static str },
     #[error("token budget of scope {id} exceeded")]
-    Budget {
-        id: Uuid,
-        budget: i64,
-        used: i64,
-        asked: i64,
-    },
+    Budget { id: Uuid, budget: i64, used: i64, asked: i64 },
     #[error("{entity} {id} exists with other values")]
-    ExistsDifferently {
-        entity: &'static str,
-        id: Uuid,
-        column: &'static str,
-    },
+    ExistsDifferently { entity: &'static str, id: Uuid, column: &'static str },
     #[error("invalid value for argument \"{argument}\"")]
-    Argument {
-        argument: &'static str,
-        reason: String,
-        hint: Option<String>,
-    },
+    Argument { argument: &'static str, reason: String, hint: Option<String> },
     #[error("could not serialize access due to concurrent update")]
     Serialization,
     #[error(
@@ -177,21 +92,13 @@ pub enum CaliberError {
     #[error("{0}")]
     Internal(String),
     #[error("heap-only tuple ({block},{offset}) in table \"{table}\" has no root")]
-    BrokenHotChain {
-        table: String,
-        block: u32,
-        offset: u16,
-    },
+    BrokenHotChain { table: String, block: u32, offset: u16 },
 }
 
 impl CaliberError {
     /// A bad argument that no column constraint covers.
     pub fn argument(argument: &'static str, reason: impl Into<String>) -> Self {
-        Self::Argument {
-            argument,
-            reason: reason.into(),
-            hint: None,
-        }
+        Self::Argument { argument, reason: reason.into(), hint: None }
     }
 
     /// The SQLSTATE, by the table in docs/sql.md.
@@ -240,12 +147,10 @@ impl CaliberError {
             E::FixedColumn { entity, column } => Some(format!(
                 "Column \"{column}\" keeps the value that the {entity} was inserted with."
             )),
-            E::AppendOnly { entity } => Some(format!(
-                "A {entity} is never updated; it can only be inserted and deleted."
-            )),
-            E::Transition {
-                from, to, allowed, ..
-            } => Some(if allowed.is_empty() {
+            E::AppendOnly { entity } => {
+                Some(format!("A {entity} is never updated; it can only be inserted and deleted."))
+            }
+            E::Transition { from, to, allowed, .. } => Some(if allowed.is_empty() {
                 format!(
                     "The state is \"{from}\", the new state is \"{to}\", and \"{from}\" is final."
                 )
@@ -258,10 +163,9 @@ impl CaliberError {
             E::Final { column, .. } => Some(format!(
                 "The update changes column \"{column}\"; only \"metadata\" may change any more."
             )),
-            E::CounterFell { old, new, .. } | E::FenceFell { old, new, .. } => Some(format!(
-                "The current value is {old}, the new value is {}.",
-                null_or(new)
-            )),
+            E::CounterFell { old, new, .. } | E::FenceFell { old, new, .. } => {
+                Some(format!("The current value is {old}, the new value is {}.", null_or(new)))
+            }
             E::VersionStep { old, new, .. } => Some(format!(
                 "The current version is {}, the new version is {}.",
                 null_or(old),
@@ -273,14 +177,9 @@ impl CaliberError {
             E::ColumnMissing { column, ty, .. } => {
                 Some(format!("Column \"{column}\" of type {ty} is required."))
             }
-            E::ColumnType {
-                column,
-                wanted,
-                found,
-                ..
-            } => Some(format!(
-                "Column \"{column}\" must have type {wanted}, not {found}."
-            )),
+            E::ColumnType { column, wanted, found, .. } => {
+                Some(format!("Column \"{column}\" must have type {wanted}, not {found}."))
+            }
             E::TwoKeys { first, second, .. } => Some(format!(
                 "Columns \"{first}\" and \"{second}\" both have a key type; a table stores one entity."
             )),
@@ -297,9 +196,7 @@ impl CaliberError {
             E::RowSecurity { .. } => Some(
                 "This function reads and writes without SQL and cannot apply policies.".to_owned(),
             ),
-            E::StaleVersion {
-                expected, current, ..
-            } => Some(format!(
+            E::StaleVersion { expected, current, .. } => Some(format!(
                 "The expected version is {expected}, the current version is {current}."
             )),
             E::SequenceExhausted { .. } => {
@@ -307,23 +204,18 @@ impl CaliberError {
             }
             E::StaleSequence { next, .. } => Some(format!("The next sequence is {next}.")),
             E::FenceMissing { current, .. } => Some(format!("The current fence is {current}.")),
-            E::FenceStale { fence, current, .. } | E::FenceUnknown { fence, current, .. } => Some(
-                format!("The fence given is {fence}, the current fence is {current}."),
-            ),
+            E::FenceStale { fence, current, .. } | E::FenceUnknown { fence, current, .. } => {
+                Some(format!("The fence given is {fence}, the current fence is {current}."))
+            }
             E::WrongState { state, needed, .. } => {
                 Some(format!("The state is \"{state}\", needed is \"{needed}\"."))
             }
-            E::Budget {
-                budget,
-                used,
-                asked,
-                ..
-            } => Some(format!(
+            E::Budget { budget, used, asked, .. } => Some(format!(
                 "The budget is {budget} tokens, {used} are used, {asked} more are asked for."
             )),
-            E::ExistsDifferently { column, .. } => Some(format!(
-                "Column \"{column}\" of the existing row differs from the argument."
-            )),
+            E::ExistsDifferently { column, .. } => {
+                Some(format!("Column \"{column}\" of the existing row differs from the argument."))
+            }
             E::Argument { reason, .. } => Some(reason.clone()),
             E::TableMissing { .. }
             | E::Partitioned { .. }
@@ -379,9 +271,5 @@ impl CaliberError {
 
 /// `"a", "b"`
 fn quoted_list(labels: &[&str]) -> String {
-    labels
-        .iter()
-        .map(|label| format!("\"{label}\""))
-        .collect::<Vec<_>>()
-        .join(", ")
+    labels.iter().map(|label| format!("\"{label}\"")).collect::<Vec<_>>().join(", ")
 }

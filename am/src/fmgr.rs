@@ -62,11 +62,7 @@ impl<'c> Call<'c> {
         let info = self.data().resultinfo.cast::<pg_sys::ReturnSetInfo>();
         // SAFETY: InitMaterializedSRF has checked that it is a ReturnSetInfo and filled it.
         let info = unsafe { &*info };
-        ResultSet {
-            store: info.setResult,
-            desc: info.setDesc,
-            call: PhantomData,
-        }
+        ResultSet { store: info.setResult, desc: info.setDesc, call: PhantomData }
     }
 }
 
@@ -107,10 +103,7 @@ impl ResultSet<'_> {
     fn put_raw(&mut self, width: usize, values: *mut pg_sys::Datum, nulls: *mut bool) {
         // SAFETY: made by InitMaterializedSRF.
         let declared = unsafe { (*self.desc).natts };
-        assert_eq!(
-            width, declared as usize,
-            "the install script declares another row"
-        );
+        assert_eq!(width, declared as usize, "the install script declares another row");
         // SAFETY: the store copies the values, of which there are as many as attributes.
         unsafe { pg_sys::tuplestore_putvalues(self.store, self.desc, values, nulls) };
     }
@@ -281,11 +274,7 @@ pub unsafe fn invoke<'c, Arguments>(
     info: pg_sys::FunctionCallInfo,
     function: impl SqlFunction<'c, Arguments>,
 ) -> pg_sys::Datum {
-    let call = Call {
-        info,
-        result_set: Cell::new(false),
-        life: PhantomData,
-    };
+    let call = Call { info, result_set: Cell::new(false), life: PhantomData };
     let result = or_raise(function.call(&call));
     // SAFETY: the caller vouches for it. A set's end is told by its ReturnSetInfo, not by null.
     unsafe { (*info).isnull = result.is_none() && !call.result_set.get() };

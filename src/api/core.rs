@@ -63,7 +63,5 @@ fn caliber_schema_exists(_: &Call<'_>, schema: Option<Name>) -> CaliberResult<Op
     let Ok(schema) = CString::new(schema.0) else {
         return Ok(Some(false));
     };
-    Ok(Some(
-        ddl::tables().all(|table| relation_exists(&schema, table)),
-    ))
+    Ok(Some(ddl::tables().all(|table| relation_exists(&schema, table))))
 }

@@ -21,10 +21,7 @@ use caliber_am::table::{Access, Table};
 use uuid::Uuid;
 
 const LEASES: Path = Path {
-    columns: &[
-        entity::lock::column::RESOURCE_TYPE,
-        entity::lock::column::RESOURCE_ID,
-    ],
+    columns: &[entity::lock::column::RESOURCE_TYPE, entity::lock::column::RESOURCE_ID],
     partial: Partial::Full,
 };
 
@@ -37,15 +34,12 @@ pub struct ScopeTables {
 }
 
 impl ScopeTables {
-    /// Opens both for a write that changes a scope row.
+    /// Opens both for a write that changes a scope row, with the fence that the writer gives.
     ///
     /// # Errors
     /// Those of [`Table::open`].
-    pub fn open() -> CaliberResult<Self> {
-        Ok(Self {
-            trajectories: open(TRAJECTORY, Access::LOCK)?,
-            scopes: open(SCOPE, Access::UPDATE)?,
-        })
+    pub fn open(fence: Option<i64>) -> CaliberResult<Self> {
+        Ok(Self { trajectories: open_trajectories(fence)?, scopes: open(SCOPE, Access::UPDATE)? })
     }
 
     /// Locks the scope for an update, its trajectory first, and checks the fence. The scope's own
@@ -68,14 +62,9 @@ impl ScopeTables {
             return Ok(None);
         };
         let seen_fence = seen.get(scope::FENCE).as_i64().unwrap_or(0);
-        let trajectory = FencedTrajectory::lock(
-            &self.trajectories,
-            trajectory_id,
-            fence,
-            seen_fence,
-            snapshot,
-        )?;
-        let Some(row) = self.scopes.lock_row(seen, RowLock::NoKeyUpdate, snapshot)? else {
+        let trajectory =
+            FencedTrajectory::lock(&self.trajectories, trajectory_id, fence, seen_fence, snapshot)?;
+        let Some(mut row) = self.scopes.lock_row(seen, RowLock::NoKeyUpdate, snapshot)? else {
             return Ok(None);
         };
         let own = row.get(scope::FENCE).as_i64().unwrap_or(0);
@@ -83,11 +72,7 @@ impl ScopeTables {
         match fence::check(fence, Some(own), trajectory.remembered())? {
             Decision::Pass => {}
             Decision::Missing { current } => {
-                return Err(CaliberError::FenceMissing {
-                    entity: "scope",
-                    id,
-                    current,
-                });
+                return Err(CaliberError::FenceMissing { entity: "scope", id, current });
             }
             Decision::Stale { current } => {
                 return Err(stale(SCOPE, id, fence, current));
@@ -97,6 +82,10 @@ impl ScopeTables {
                     changes.set(scope::FENCE, fence.map_or(Value::NULL, Value::int8));
                 } else if is_live_lease("trajectory", trajectory_id, fence)? {
                     trajectory.remember(fence)?;
+                    // A trigger on the trajectories may have written the scope.
+                    let snapshot = ActiveSnapshot::for_write();
+                    let now = self.scopes.lock_by_id(id, RowLock::NoKeyUpdate, &snapshot)?;
+                    row = now.ok_or_else(|| unknown(&self.scopes, id))?;
                 } else {
                     return Err(unproved(SCOPE, id, fence, current));
                 }
@@ -104,6 +93,15 @@ impl ScopeTables {
         }
         Ok(Some((row, changes)))
     }
+}
+
+/// Opens the trajectories for a write below them: their rows are locked, and changed where they
+/// remember the fence given.
+///
+/// # Errors
+/// Those of [`Table::open`].
+pub fn open_trajectories(fence: Option<i64>) -> CaliberResult<Table> {
+    open(TRAJECTORY, if fence.is_some() { Access::UPDATE } else { Access::LOCK })
 }
 
 /// A trajectory's row, locked against other fences while something below it is written.
@@ -128,25 +126,15 @@ impl<'t> FencedTrajectory<'t> {
         let Some(seen) = table.get(id, snapshot)? else {
             return Ok(Self { table, row: None });
         };
-        let current = seen
-            .get(entity::trajectory::column::FENCE)
-            .as_i64()
-            .unwrap_or(0);
+        let current = seen.get(entity::trajectory::column::FENCE).as_i64().unwrap_or(0);
         let will_remember = match fence {
             Some(given) if given > current.max(scope_fence) => {
                 is_live_lease("trajectory", id, fence)?
             }
             _ => false,
         };
-        let lock = if will_remember {
-            RowLock::NoKeyUpdate
-        } else {
-            RowLock::Share
-        };
-        Ok(Self {
-            table,
-            row: table.lock_row(seen, lock, snapshot)?,
-        })
+        let lock = if will_remember { RowLock::NoKeyUpdate } else { RowLock::Share };
+        Ok(Self { table, row: table.lock_row(seen, lock, snapshot)? })
     }
 
     /// As [`FencedTrajectory::lock`], and checks the fence against the trajectory's own.
@@ -188,11 +176,8 @@ impl<'t> FencedTrajectory<'t> {
         let row = locked.ok_or_else(|| unknown(self.table, id))?;
         let mut changes = Given::new();
         changes.set(entity::trajectory::column::FENCE, Value::int8(fence));
-        let mut writer = Writer::begin(
-            self.table,
-            Event::Update,
-            &[entity::trajectory::column::FENCE],
-        );
+        let mut writer =
+            Writer::begin(self.table, Event::Update, &[entity::trajectory::column::FENCE]);
         writer.update(&row, &changes)?;
         writer.finish();
         Ok(())
@@ -206,17 +191,10 @@ impl<'t> FencedTrajectory<'t> {
 /// 55006 when the fence is missing, stale or unknown.
 pub fn new_fence(row: &Row<'_>, id: Uuid, fence: Option<i64>) -> CaliberResult<Option<i64>> {
     let entity = TRAJECTORY.name;
-    let own = row
-        .get(entity::trajectory::column::FENCE)
-        .as_i64()
-        .unwrap_or(0);
+    let own = row.get(entity::trajectory::column::FENCE).as_i64().unwrap_or(0);
     match fence::check(fence, None, own)? {
         Decision::Pass => Ok(None),
-        Decision::Missing { current } => Err(CaliberError::FenceMissing {
-            entity,
-            id,
-            current,
-        }),
+        Decision::Missing { current } => Err(CaliberError::FenceMissing { entity, id, current }),
         Decision::Stale { current } => Err(stale(TRAJECTORY, id, fence, current)),
         Decision::Prove { current } => {
             if is_live_lease(entity, id, fence)? {
@@ -229,21 +207,11 @@ pub fn new_fence(row: &Row<'_>, id: Uuid, fence: Option<i64>) -> CaliberResult<O
 }
 
 fn stale(entity: &Entity, id: Uuid, fence: Option<i64>, current: i64) -> CaliberError {
-    CaliberError::FenceStale {
-        entity: entity.name,
-        id,
-        fence: fence.unwrap_or(0),
-        current,
-    }
+    CaliberError::FenceStale { entity: entity.name, id, fence: fence.unwrap_or(0), current }
 }
 
 fn unproved(entity: &Entity, id: Uuid, fence: Option<i64>, current: i64) -> CaliberError {
-    CaliberError::FenceUnknown {
-        entity: entity.name,
-        id,
-        fence: fence.unwrap_or(0),
-        current,
-    }
+    CaliberError::FenceUnknown { entity: entity.name, id, fence: fence.unwrap_or(0), current }
 }
 
 /// Whether the fence is that of a lease on the resource which holds now, by the database's clock.
@@ -255,10 +223,7 @@ fn is_live_lease(
     use entity::lock::column as lock;
     let locks = Table::open(&settings::schema(), LOCK, Access::READ)?;
     let snapshot = ActiveSnapshot::latest();
-    let conditions = [
-        equal(Value::text(resource_type)?),
-        equal(Value::uuid(resource_id)),
-    ];
+    let conditions = [equal(Value::text(resource_type)?), equal(Value::uuid(resource_id))];
     let mut scan = locks.scan(LEASES, &conditions, Order::Ascending, &snapshot)?;
     let now = clock::now();
     while let Some(slot) = scan.next() {

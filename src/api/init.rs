@@ -38,9 +38,7 @@ fn caliber_init(
         )?;
         let (Some(extension_schema), Some(vector_schema)) = (extension_schema, vector_schema)
         else {
-            return Err(CaliberError::Internal(
-                "extension vector is missing".to_owned(),
-            ));
+            return Err(CaliberError::Internal("extension vector is missing".to_owned()));
         };
         let target = Target {
             schema: &schema,
@@ -61,11 +59,7 @@ fn caliber_init(
 fn create_missing(client: &mut SpiClient<'_>, target: &Target<'_>) -> CaliberResult<Vec<String>> {
     let statements = ddl::statements(target)?;
     let schema = target.schema;
-    run(
-        client,
-        "SELECT pg_advisory_xact_lock($1)",
-        &[ADVISORY_LOCK.into()],
-    )?;
+    run(client, "SELECT pg_advisory_xact_lock($1)", &[ADVISORY_LOCK.into()])?;
     let mut created = Vec::new();
     let mut commented = HashSet::new();
     let exists = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
@@ -116,10 +110,7 @@ fn create_missing(client: &mut SpiClient<'_>, target: &Target<'_>) -> CaliberRes
 }
 
 fn run(client: &mut SpiClient<'_>, sql: &str, arguments: &[DatumWithOid<'_>]) -> CaliberResult<()> {
-    client
-        .update(sql, None, arguments)
-        .map(drop)
-        .map_err(spi_error)
+    client.update(sql, None, arguments).map(drop).map_err(spi_error)
 }
 
 fn found(

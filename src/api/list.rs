@@ -44,13 +44,7 @@ pub fn by_column(
 /// 22023 when it is null or less than 1.
 pub fn row_limit(max_rows: Option<i32>) -> CaliberResult<u32> {
     let rows = required("max_rows", max_rows)?;
-    u32::try_from(rows)
-        .ok()
-        .filter(|&rows| rows > 0)
-        .ok_or_else(|| {
-            CaliberError::argument(
-                "max_rows",
-                format!("The value is {rows}; it must be at least 1."),
-            )
-        })
+    u32::try_from(rows).ok().filter(|&rows| rows > 0).ok_or_else(|| {
+        CaliberError::argument("max_rows", format!("The value is {rows}; it must be at least 1."))
+    })
 }

@@ -39,10 +39,7 @@ fn get(entity: &'static Entity, id: Option<Uuid>) -> CaliberResult<Option<Compos
     let Some(id) = id else { return Ok(None) };
     let table = open(entity, Access::READ)?;
     let snapshot = ActiveSnapshot::of_statement();
-    table
-        .get(id, &snapshot)?
-        .map(|row| row.to_composite())
-        .transpose()
+    table.get(id, &snapshot)?.map(|row| row.to_composite()).transpose()
 }
 
 /// The argument, which must not be null.

@@ -9,41 +9,13 @@ extension_sql_file!(
     name = "trajectory",
     requires = ["core"]
 );
-extension_sql_file!(
-    "../../sql/install/11_scope.sql",
-    name = "scope",
-    requires = ["trajectory"]
-);
-extension_sql_file!(
-    "../../sql/install/12_turn.sql",
-    name = "turn",
-    requires = ["scope"]
-);
-extension_sql_file!(
-    "../../sql/install/13_artifact.sql",
-    name = "artifact",
-    requires = ["turn"]
-);
-extension_sql_file!(
-    "../../sql/install/14_note.sql",
-    name = "note",
-    requires = ["artifact"]
-);
-extension_sql_file!(
-    "../../sql/install/15_agent.sql",
-    name = "agent",
-    requires = ["note"]
-);
-extension_sql_file!(
-    "../../sql/install/16_lock.sql",
-    name = "lock",
-    requires = ["agent"]
-);
-extension_sql_file!(
-    "../../sql/install/17_message.sql",
-    name = "message",
-    requires = ["lock"]
-);
+extension_sql_file!("../../sql/install/11_scope.sql", name = "scope", requires = ["trajectory"]);
+extension_sql_file!("../../sql/install/12_turn.sql", name = "turn", requires = ["scope"]);
+extension_sql_file!("../../sql/install/13_artifact.sql", name = "artifact", requires = ["turn"]);
+extension_sql_file!("../../sql/install/14_note.sql", name = "note", requires = ["artifact"]);
+extension_sql_file!("../../sql/install/15_agent.sql", name = "agent", requires = ["note"]);
+extension_sql_file!("../../sql/install/16_lock.sql", name = "lock", requires = ["agent"]);
+extension_sql_file!("../../sql/install/17_message.sql", name = "message", requires = ["lock"]);
 extension_sql_file!(
     "../../sql/install/18_delegation.sql",
     name = "delegation",
@@ -54,8 +26,4 @@ extension_sql_file!(
     name = "handoff",
     requires = ["delegation"]
 );
-extension_sql_file!(
-    "../../sql/install/20_conflict.sql",
-    name = "conflict",
-    requires = ["handoff"]
-);
+extension_sql_file!("../../sql/install/20_conflict.sql", name = "conflict", requires = ["handoff"]);

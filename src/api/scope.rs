@@ -1,6 +1,6 @@
 //! Scope: a context window with a token budget.
 
-use super::fences::{FencedTrajectory, ScopeTables};
+use super::fences::{FencedTrajectory, ScopeTables, open_trajectories};
 use super::update::{mutate, parse_changes};
 use super::{create, get, list, open};
 use crate::entity::scope::column;
@@ -28,10 +28,8 @@ caliber_am::sql_functions!(
 
 const UPDATABLE: &[&str] = &["name", "purpose", "token_budget", "checkpoint", "metadata"];
 
-const BY_TRAJECTORY: Path = Path {
-    columns: &[column::TRAJECTORY_ID, column::SCOPE_ID],
-    partial: Partial::Full,
-};
+const BY_TRAJECTORY: Path =
+    Path { columns: &[column::TRAJECTORY_ID, column::SCOPE_ID], partial: Partial::Full };
 const ACTIVE_BY_TRAJECTORY: Path = Path {
     columns: &[column::TRAJECTORY_ID, column::SCOPE_ID],
     partial: Partial::True(column::IS_ACTIVE),
@@ -49,15 +47,12 @@ fn caliber_scope_create(
     fence: Option<i64>,
     scope_id: Option<Uuid>,
 ) -> CaliberResult<Option<Uuid>> {
-    let trajectories = open(TRAJECTORY, Access::LOCK)?;
+    let trajectories = open_trajectories(fence)?;
     let scopes = open(SCOPE, Access::INSERT)?;
     let snapshot = ActiveSnapshot::for_write();
     let mut given = Given::new();
     given
-        .set(
-            column::TRAJECTORY_ID,
-            trajectory_id.map_or(Value::NULL, Value::uuid),
-        )
+        .set(column::TRAJECTORY_ID, trajectory_id.map_or(Value::NULL, Value::uuid))
         .set(column::NAME, name)
         .set(column::TOKEN_BUDGET, token_budget)
         .set_unless_null(column::PURPOSE, purpose)
@@ -100,12 +95,7 @@ fn caliber_scope_get_current(
     let table = open(SCOPE, Access::READ)?;
     let snapshot = ActiveSnapshot::of_statement();
     let conditions = [equal(Value::uuid(trajectory_id))];
-    let mut scan = table.scan(
-        ACTIVE_BY_TRAJECTORY,
-        &conditions,
-        Order::Descending,
-        &snapshot,
-    )?;
+    let mut scan = table.scan(ACTIVE_BY_TRAJECTORY, &conditions, Order::Descending, &snapshot)?;
     while let Some(slot) = scan.next() {
         if slot.get(table.attno(column::IS_ACTIVE)).as_bool() == Some(true) {
             return scan.into_row().to_composite().map(Some);
@@ -130,7 +120,7 @@ fn caliber_scope_update_tokens(
     tokens_used: Value<'_>,
     fence: Option<i64>,
 ) -> CaliberResult<Option<Composite>> {
-    let tables = ScopeTables::open()?;
+    let tables = ScopeTables::open(fence)?;
     let lock = |id, snapshot: &_| tables.lock_scope(id, fence, snapshot);
     mutate(&tables.scopes, id, None, lock, |_, given| {
         given.set(column::TOKENS_USED, tokens_used);
@@ -145,7 +135,7 @@ fn caliber_scope_update(
     expected_version: Option<i64>,
     fence: Option<i64>,
 ) -> CaliberResult<Option<Composite>> {
-    let tables = ScopeTables::open()?;
+    let tables = ScopeTables::open(fence)?;
     let changes = parse_changes(&tables.scopes, UPDATABLE, changes)?;
     let lock = |id, snapshot: &_| tables.lock_scope(id, fence, snapshot);
     mutate(&tables.scopes, id, expected_version, lock, |_, given| {
@@ -160,7 +150,7 @@ fn caliber_scope_close(
     expected_version: Option<i64>,
     fence: Option<i64>,
 ) -> CaliberResult<Option<Composite>> {
-    let tables = ScopeTables::open()?;
+    let tables = ScopeTables::open(fence)?;
     let lock = |id, snapshot: &_| tables.lock_scope(id, fence, snapshot);
     mutate(&tables.scopes, id, expected_version, lock, |row, given| {
         require_active(row)?;

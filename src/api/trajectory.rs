@@ -30,23 +30,16 @@ caliber_am::sql_functions!(
 
 const UPDATABLE: &[&str] = &["name", "description", "agent_id", "outcome", "metadata"];
 
-const BY_STATUS: Path = Path {
-    columns: &[column::STATUS, column::TRAJECTORY_ID],
-    partial: Partial::Full,
-};
+const BY_STATUS: Path =
+    Path { columns: &[column::STATUS, column::TRAJECTORY_ID], partial: Partial::Full };
 const BY_PARENT: Path = Path {
     columns: &[column::PARENT_TRAJECTORY_ID, column::TRAJECTORY_ID],
     partial: Partial::NotNull(column::PARENT_TRAJECTORY_ID),
 };
-const SCOPES_OF: Path = Path {
-    columns: &[scope::TRAJECTORY_ID, scope::SCOPE_ID],
-    partial: Partial::Full,
-};
+const SCOPES_OF: Path =
+    Path { columns: &[scope::TRAJECTORY_ID, scope::SCOPE_ID], partial: Partial::Full };
 const TURNS_OF: Path = Path {
-    columns: &[
-        entity::turn::column::SCOPE_ID,
-        entity::turn::column::SEQUENCE,
-    ],
+    columns: &[entity::turn::column::SCOPE_ID, entity::turn::column::SEQUENCE],
     partial: Partial::Full,
 };
 
@@ -139,15 +132,9 @@ fn caliber_trajectory_set_status(
         if row.get(column::STATUS).as_oid() != Some(status_oid) {
             given.set(column::STATUS, status);
             let (state, _) = status.to_raw();
-            let state = table
-                .shape()
-                .state_of(TRAJECTORY.columns[column::STATUS].ty, state);
+            let state = table.shape().state_of(TRAJECTORY.columns[column::STATUS].ty, state);
             let completes = state.is_some_and(|state| TRAJECTORY.states[state].is_final());
-            let completed_at = if completes {
-                Value::transaction_timestamp()
-            } else {
-                Value::NULL
-            };
+            let completed_at = if completes { Value::transaction_timestamp() } else { Value::NULL };
             given.set(column::COMPLETED_AT, completed_at);
         }
         Ok(())
@@ -177,14 +164,7 @@ fn caliber_trajectory_list_by_status(
     max_rows: Option<i32>,
     after: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
-    list::by_column(
-        call,
-        TRAJECTORY,
-        BY_STATUS,
-        ("status", status),
-        max_rows,
-        after,
-    )
+    list::by_column(call, TRAJECTORY, BY_STATUS, ("status", status), max_rows, after)
 }
 
 fn caliber_trajectory_list_children(

@@ -12,6 +12,7 @@ use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, SetOf};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
+use caliber_am::table::lock::RowLock;
 use caliber_am::table::lookup::{Order, Partial, Path, equal, greater};
 use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::{Event, Given, Writer};
@@ -26,10 +27,8 @@ caliber_am::sql_functions!(
     caliber_turn_tail,
 );
 
-const BY_SCOPE: Path = Path {
-    columns: &[column::SCOPE_ID, column::SEQUENCE],
-    partial: Partial::Full,
-};
+const BY_SCOPE: Path =
+    Path { columns: &[column::SCOPE_ID, column::SEQUENCE], partial: Partial::Full };
 
 #[allow(clippy::too_many_arguments)] // the SQL signature
 fn caliber_turn_create(
@@ -45,17 +44,14 @@ fn caliber_turn_create(
     fence: Option<i64>,
     turn_id: Option<Uuid>,
 ) -> CaliberResult<Option<Uuid>> {
-    let tables = ScopeTables::open()?;
+    let tables = ScopeTables::open(fence)?;
     let turns = open(TURN, Access::INSERT)?;
     let mut given = Given::new();
     given
         .set(column::SCOPE_ID, scope_id.map_or(Value::NULL, Value::uuid))
         .set(column::ROLE, role)
         .set(column::CONTENT, content)
-        .set_unless_null(
-            column::TOKEN_COUNT,
-            token_count.map_or(Value::NULL, Value::int4),
-        )
+        .set_unless_null(column::TOKEN_COUNT, token_count.map_or(Value::NULL, Value::int4))
         .set_unless_null(column::TOOL_CALLS, tool_calls)
         .set_unless_null(column::TOOL_RESULTS, tool_results)
         .set_unless_null(column::METADATA, metadata)
@@ -80,9 +76,7 @@ fn caliber_turn_create(
     };
     append.check_budget(asked)?;
     let next = append.sequence(sequence)?;
-    given
-        .set(column::SEQUENCE, Value::int4(next))
-        .set(column::TOKEN_COUNT, Value::int4(asked));
+    given.set(column::SEQUENCE, Value::int4(next)).set(column::TOKEN_COUNT, Value::int4(asked));
     let id = create::insert(&turns, &given)?;
     if id.is_some() {
         append.stored(next, asked);
@@ -97,7 +91,7 @@ fn caliber_turn_append_many(
     messages: Option<Json>,
     fence: Option<i64>,
 ) -> CaliberResult<SetDone> {
-    let tables = ScopeTables::open()?;
+    let tables = ScopeTables::open(fence)?;
     let turns = open(TURN, Access::INSERT)?;
     let scope_id = required("scope_id", scope_id)?;
     let messages = chat::parse_messages(&required("messages", messages)?.0)?;
@@ -128,10 +122,7 @@ fn caliber_turn_append_many(
         given
             .set(column::SCOPE_ID, Value::uuid(scope_id))
             .set(column::SEQUENCE, Value::int4(next))
-            .set(
-                column::ROLE,
-                turns.enum_value(column::ROLE, message.role.label())?,
-            )
+            .set(column::ROLE, turns.enum_value(column::ROLE, message.role.label())?)
             .set(column::CONTENT, Value::text(&message.content)?)
             .set(column::TOKEN_COUNT, Value::int4(asked))
             .set(column::TOOL_CALLS, json(&message.tool_calls)?)
@@ -154,11 +145,14 @@ fn caliber_turn_append_many(
 struct Append<'t> {
     scopes: &'t Table,
     scope_id: Option<Uuid>,
-    /// `None`: there is no such scope, and the foreign key will say so.
-    scope: Option<(Row<'t>, Given<'static>)>,
+    /// What the lock brought with it. `None`: there is no such scope, and the foreign key will
+    /// say so.
+    changes: Option<Given<'static>>,
     /// The sequence number of the next turn: one past the highest ever given.
     next: i64,
+    /// The tokens used before, and those of the turns that were stored.
     used: i64,
+    charged: i64,
     budget: i64,
 }
 
@@ -174,47 +168,40 @@ impl<'t> Append<'t> {
         fence: Option<i64>,
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<Self> {
-        let scopes = &tables.scopes;
         let mut append = Self {
-            scopes,
+            scopes: &tables.scopes,
             scope_id,
-            scope: None,
+            changes: None,
             next: 0,
             used: 0,
+            charged: 0,
             budget: i64::from(i32::MAX),
         };
-        let Some(id) = scope_id else {
-            return Ok(append);
-        };
-        let Some((row, given)) = tables.lock_scope(id, fence, snapshot)? else {
+        let Some(id) = scope_id else { return Ok(append) };
+        let Some((row, changes)) = tables.lock_scope(id, fence, snapshot)? else {
             return Ok(append);
         };
         require_active(&row)?;
-        let integer = |position| row.get(position).as_i32().unwrap_or(0);
-        append.used = integer(scope::TOKENS_USED).into();
-        append.budget = integer(scope::TOKEN_BUDGET).into();
+        append.used = counter(&row, scope::TOKENS_USED);
+        append.budget = counter(&row, scope::TOKEN_BUDGET);
         append.next =
-            i64::from(integer(scope::TURN_COUNT)).max(i64::from(highest_sequence(turns, id)?) + 1);
-        append.scope = Some((row, given));
+            counter(&row, scope::TURN_COUNT).max(i64::from(highest_sequence(turns, id)?) + 1);
+        append.changes = Some(changes);
         Ok(append)
     }
 
-    /// Whether the budget allows a turn of this many tokens. A negative count is left to the
-    /// column's constraint.
+    /// Whether the budget allows this many more tokens. A negative count is left to the column's
+    /// constraint.
     ///
     /// # Errors
     /// 54000
     fn check_budget(&self, asked: i32) -> CaliberResult<()> {
-        let asked = i64::from(asked);
-        if asked <= 0 || self.used + asked <= self.budget {
+        let (asked, used) = (i64::from(asked), self.used + self.charged);
+        if asked <= 0 || used + asked <= self.budget {
             return Ok(());
         }
-        Err(CaliberError::Budget {
-            id: self.scope_id.unwrap_or_default(),
-            budget: self.budget,
-            used: self.used,
-            asked,
-        })
+        let id = self.scope_id.unwrap_or_default();
+        Err(CaliberError::Budget { id, budget: self.budget, used, asked })
     }
 
     /// The sequence number of the next turn, or the one given, which must not be beyond it.
@@ -225,11 +212,9 @@ impl<'t> Append<'t> {
     fn sequence(&self, given: Option<i32>) -> CaliberResult<i32> {
         let id = self.scope_id.unwrap_or_default();
         match given {
-            Some(given) if i64::from(given) > self.next => Err(CaliberError::StaleSequence {
-                id,
-                given,
-                next: self.next,
-            }),
+            Some(given) if i64::from(given) > self.next => {
+                Err(CaliberError::StaleSequence { id, given, next: self.next })
+            }
             Some(given) => Ok(given),
             None => i32::try_from(self.next).map_err(|_| CaliberError::SequenceExhausted { id }),
         }
@@ -238,26 +223,40 @@ impl<'t> Append<'t> {
     /// Counts and charges a turn that was stored.
     fn stored(&mut self, sequence: i32, tokens: i32) {
         self.next = self.next.max(i64::from(sequence) + 1);
-        self.used += i64::from(tokens);
+        self.charged += i64::from(tokens);
     }
 
-    /// Writes the scope's counters, once.
+    /// Writes the scope's counters, once. Triggers on the turns may have written the scope
+    /// meanwhile, so what was stored is added to the row as it is now.
     ///
     /// # Errors
-    /// P0002 when there is no such scope and no foreign key said so.
+    /// P0002 when there is no such scope and no foreign key said so; 54000 when a trigger has used
+    /// the budget up.
     fn finish(mut self) -> CaliberResult<()> {
-        let Some((row, mut given)) = self.scope.take() else {
-            return Err(unknown(self.scopes, self.scope_id.unwrap_or_default()));
-        };
-        let used = i32::try_from(self.used).unwrap_or(i32::MAX);
-        given.set(scope::TOKENS_USED, Value::int4(used)).set(
-            scope::TURN_COUNT,
-            Value::int4(i32::try_from(self.next).unwrap_or(i32::MAX)),
-        );
-        let _snapshot = ActiveSnapshot::for_write();
-        write(self.scopes, &row, &given)?;
+        let id = self.scope_id.unwrap_or_default();
+        let missing = || unknown(self.scopes, id);
+        let mut changes = self.changes.take().ok_or_else(missing)?;
+        let snapshot = ActiveSnapshot::for_write();
+        let row = self.scopes.lock_by_id(id, RowLock::NoKeyUpdate, &snapshot)?;
+        let row = row.ok_or_else(missing)?;
+        let (budget, used) =
+            (counter(&row, scope::TOKEN_BUDGET), counter(&row, scope::TOKENS_USED));
+        let total = used + self.charged;
+        if self.charged > 0 && total > budget {
+            return Err(CaliberError::Budget { id, budget, used, asked: self.charged });
+        }
+        let count = counter(&row, scope::TURN_COUNT).max(self.next);
+        // Both fit: the budget is an integer, and the count goes one past the highest number.
+        let integer = |value: i64| Value::int4(i32::try_from(value).unwrap_or(i32::MAX));
+        changes.set(scope::TOKENS_USED, integer(total)).set(scope::TURN_COUNT, integer(count));
+        write(self.scopes, &row, &changes)?;
         Ok(())
     }
+}
+
+/// A counter of the scope.
+fn counter(row: &Row<'_>, position: usize) -> i64 {
+    row.get(position).as_i32().unwrap_or(0).into()
 }
 
 /// The highest sequence number stored in the scope, by whatever way; -1 when there is none.
@@ -265,9 +264,7 @@ fn highest_sequence(turns: &Table, scope_id: Uuid) -> CaliberResult<i32> {
     let snapshot = ActiveSnapshot::latest();
     let conditions = [equal(Value::uuid(scope_id))];
     let mut scan = turns.scan(BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
-    let highest = scan
-        .next()
-        .and_then(|slot| slot.get(turns.attno(column::SEQUENCE)).as_i32());
+    let highest = scan.next().and_then(|slot| slot.get(turns.attno(column::SEQUENCE)).as_i32());
     Ok(highest.unwrap_or(-1))
 }
 

@@ -51,20 +51,12 @@ fn check_version(
     if current == expected {
         return Ok(());
     }
-    Err(CaliberError::StaleVersion {
-        entity: entity.name,
-        id,
-        expected,
-        current,
-    })
+    Err(CaliberError::StaleVersion { entity: entity.name, id, expected, current })
 }
 
 /// The error for an id that no row has.
 pub fn unknown(table: &Table, id: Uuid) -> CaliberError {
-    CaliberError::NoSuchRow {
-        entity: table.entity().name,
-        id,
-    }
+    CaliberError::NoSuchRow { entity: table.entity().name, id }
 }
 
 /// Writes the changes to a locked row and returns the new row; without changes, the row as it is.

@@ -11,12 +11,7 @@ pub mod trajectory;
 pub mod turn;
 
 /// All entities. The order is that of the foreign keys: what is referred to comes first.
-pub static ENTITIES: &[Entity] = &[
-    trajectory::ENTITY,
-    scope::ENTITY,
-    turn::ENTITY,
-    lock::ENTITY,
-];
+pub static ENTITIES: &[Entity] = &[trajectory::ENTITY, scope::ENTITY, turn::ENTITY, lock::ENTITY];
 
 /// A task.
 pub static TRAJECTORY: &Entity = &ENTITIES[0];
@@ -61,12 +56,8 @@ mod tests {
     use caliber_am::model::{Change, ColumnType};
     use std::collections::HashSet;
 
-    const POSITIONS: &[&[(&str, usize)]] = &[
-        trajectory::column::ALL,
-        scope::column::ALL,
-        turn::column::ALL,
-        lock::column::ALL,
-    ];
+    const POSITIONS: &[&[(&str, usize)]] =
+        &[trajectory::column::ALL, scope::column::ALL, turn::column::ALL, lock::column::ALL];
 
     fn count(entity: &Entity, change: Change) -> usize {
         entity.columns.iter().filter(|c| c.change == change).count()
@@ -106,14 +97,7 @@ mod tests {
             assert!(entity.columns.len() <= Entity::MAX_COLUMNS);
             assert_eq!(entity.columns[0].ty, ColumnType::Key);
             assert_eq!(entity.columns[0].change, Change::Fixed);
-            assert_eq!(
-                entity
-                    .columns
-                    .iter()
-                    .filter(|c| c.ty == ColumnType::Key)
-                    .count(),
-                1
-            );
+            assert_eq!(entity.columns.iter().filter(|c| c.ty == ColumnType::Key).count(), 1);
         }
     }
 
@@ -122,12 +106,7 @@ mod tests {
         for entity in ENTITIES {
             let expected = usize::from(!entity.append_only);
             assert_eq!(count(entity, Change::Version), expected, "{}", entity.name);
-            assert_eq!(
-                count(entity, Change::UpdatedAt),
-                expected,
-                "{}",
-                entity.name
-            );
+            assert_eq!(count(entity, Change::UpdatedAt), expected, "{}", entity.name);
             let column = |name: &str| entity.column(name).map(|i| entity.columns[i]);
             assert_eq!(column("created_at").unwrap().change, Change::Fixed);
             assert_eq!(column("metadata").unwrap().ty, ColumnType::Jsonb);
@@ -163,10 +142,7 @@ mod tests {
     #[test]
     fn arrows_lead_to_other_states() {
         for entity in ENTITIES {
-            assert_eq!(
-                count(entity, Change::State),
-                usize::from(!entity.states.is_empty())
-            );
+            assert_eq!(count(entity, Change::State), usize::from(!entity.states.is_empty()));
             assert!(entity.states.len() <= Entity::MAX_STATES);
             let labels: HashSet<_> = entity.states.iter().map(|s| s.label).collect();
             assert_eq!(labels.len(), entity.states.len());

@@ -29,15 +29,6 @@ pub const ENTITY: Entity = Entity {
     table: "caliber_scope",
     row_type: "caliber_scope_row",
     columns: COLUMNS,
-    states: &[
-        State {
-            label: "false",
-            next: &[],
-        },
-        State {
-            label: "true",
-            next: &["false"],
-        },
-    ],
+    states: &[State { label: "false", next: &[] }, State { label: "true", next: &["false"] }],
     append_only: false,
 };

@@ -28,22 +28,10 @@ pub const ENTITY: Entity = Entity {
     row_type: "caliber_trajectory_row",
     columns: COLUMNS,
     states: &[
-        State {
-            label: "active",
-            next: &["suspended", "completed", "failed"],
-        },
-        State {
-            label: "suspended",
-            next: &["active", "completed", "failed"],
-        },
-        State {
-            label: "completed",
-            next: &[],
-        },
-        State {
-            label: "failed",
-            next: &[],
-        },
+        State { label: "active", next: &["suspended", "completed", "failed"] },
+        State { label: "suspended", next: &["active", "completed", "failed"] },
+        State { label: "completed", next: &[] },
+        State { label: "failed", next: &[] },
     ],
     append_only: false,
 };

@@ -23,10 +23,7 @@ impl<'r> Rel<'r> {
     /// # Safety
     /// If not null, it is an open relation, and stays open and locked for `'r`.
     pub unsafe fn from_raw(relation: pg_sys::Relation) -> Option<Self> {
-        NonNull::new(relation).map(|pointer| Self {
-            pointer,
-            open: PhantomData,
-        })
+        NonNull::new(relation).map(|pointer| Self { pointer, open: PhantomData })
     }
 
     /// The raw pointer, for calls into PostgreSQL.
@@ -56,14 +53,7 @@ impl<'r> Rel<'r> {
     pub fn name(self) -> String {
         let name = &raw const self.class().relname.data;
         // SAFETY: a NameData ends with a zero byte.
-        unsafe { CStr::from_ptr(name.cast()) }
-            .to_string_lossy()
-            .into_owned()
-    }
-
-    /// The OID of the schema.
-    pub fn namespace(self) -> pg_sys::Oid {
-        self.class().relnamespace
+        unsafe { CStr::from_ptr(name.cast()) }.to_string_lossy().into_owned()
     }
 
     /// Its columns.
@@ -124,12 +114,7 @@ impl OpenRel {
         // SAFETY: returns null when there is no such relation.
         let relation = unsafe { pg_sys::try_relation_open(oid, lock as i32) };
         let pointer = NonNull::new(relation)?;
-        Some(Self {
-            rel: Rel {
-                pointer,
-                open: PhantomData,
-            },
-        })
+        Some(Self { rel: Rel { pointer, open: PhantomData } })
     }
 
     /// Opens and locks an index.
@@ -142,12 +127,7 @@ impl OpenRel {
     fn adopt(relation: pg_sys::Relation) -> Self {
         // SAFETY: the functions that open a relation raise rather than return null.
         let pointer = unsafe { NonNull::new_unchecked(relation) };
-        Self {
-            rel: Rel {
-                pointer,
-                open: PhantomData,
-            },
-        }
+        Self { rel: Rel { pointer, open: PhantomData } }
     }
 
     /// The relation, for as long as this guard.
@@ -176,10 +156,7 @@ impl<'d> Columns<'d> {
     /// # Safety
     /// `desc` is a valid descriptor for `'d`.
     pub unsafe fn from_raw(desc: pg_sys::TupleDesc) -> Self {
-        Self {
-            desc,
-            owner: PhantomData,
-        }
+        Self { desc, owner: PhantomData }
     }
 
     /// The raw descriptor.
@@ -210,15 +187,12 @@ impl<'d> Columns<'d> {
 
     /// The live attributes with their index.
     pub fn live(self) -> impl Iterator<Item = (usize, &'d pg_sys::FormData_pg_attribute)> {
-        (0..self.len())
-            .map(move |i| (i, self.get(i)))
-            .filter(|(_, a)| !a.attisdropped)
+        (0..self.len()).map(move |i| (i, self.get(i))).filter(|(_, a)| !a.attisdropped)
     }
 
     /// The live attribute of this name with its index.
     pub fn named(self, name: &str) -> Option<(usize, &'d pg_sys::FormData_pg_attribute)> {
-        self.live()
-            .find(|(_, a)| attribute_name(a) == name.as_bytes())
+        self.live().find(|(_, a)| attribute_name(a) == name.as_bytes())
     }
 
     /// The constraints part: defaults, CHECKs, generated columns.

@@ -6,11 +6,8 @@ use pgrx_pg_sys::panic::ErrorReport;
 
 /// Raises the error: PostgreSQL aborts the (sub)transaction.
 pub fn raise(error: &CaliberError) -> ! {
-    let mut report = ErrorReport::new(
-        sql_error_code(error.sqlstate()),
-        error.to_string(),
-        "caliber_pg",
-    );
+    let mut report =
+        ErrorReport::new(sql_error_code(error.sqlstate()), error.to_string(), "caliber_pg");
     if let Some(detail) = error.detail() {
         report = report.set_detail(detail);
     }

@@ -16,10 +16,7 @@ impl<'s> Slot<'s> {
     /// # Safety
     /// `pointer` is a valid slot for `'s`.
     pub unsafe fn from_raw(pointer: *mut pg_sys::TupleTableSlot) -> Self {
-        Self {
-            pointer,
-            owner: PhantomData,
-        }
+        Self { pointer, owner: PhantomData }
     }
 
     /// The raw pointer, for calls into PostgreSQL.
@@ -85,10 +82,7 @@ impl<'s> Slot<'s> {
         if std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsVirtual) {
             return true;
         }
-        if !std::ptr::eq(
-            self.data().tts_ops,
-            &raw const pg_sys::TTSOpsBufferHeapTuple,
-        ) {
+        if !std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
             return false;
         }
         let slot = self.pointer.cast::<pg_sys::BufferHeapTupleTableSlot>();
@@ -143,10 +137,7 @@ impl OwnedSlot {
 
     /// The slot, for as long as this guard.
     pub fn slot(&self) -> Slot<'_> {
-        Slot {
-            pointer: self.pointer,
-            owner: PhantomData,
-        }
+        Slot { pointer: self.pointer, owner: PhantomData }
     }
 }
 

@@ -74,9 +74,7 @@ pub fn format_type(type_oid: pg_sys::Oid) -> String {
     // SAFETY: returns a palloc'd string for every OID, `???` for an unknown one.
     let text = unsafe { pg_sys::format_type_be(type_oid) };
     // SAFETY: a C string in the current memory context.
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
 /// Reads one catalog row by OID through the syscache.
@@ -97,7 +95,5 @@ fn syscache_row<R, T>(cache: i32, oid: pg_sys::Oid, read: impl FnOnce(&R) -> T) 
 
 fn name_text(name: &pg_sys::NameData) -> String {
     // SAFETY: a NameData ends with a zero byte.
-    unsafe { CStr::from_ptr((&raw const name.data).cast()) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { CStr::from_ptr((&raw const name.data).cast()) }.to_string_lossy().into_owned()
 }

@@ -18,25 +18,16 @@ pub struct Value<'v> {
 
 impl<'v> Value<'v> {
     /// SQL null.
-    pub const NULL: Self = Self {
-        datum: None,
-        life: PhantomData,
-    };
+    pub const NULL: Self = Self { datum: None, life: PhantomData };
 
     /// # Safety
     /// `datum` is valid for `'v` if it is by reference.
     pub unsafe fn from_datum(datum: pg_sys::Datum, is_null: bool) -> Self {
-        Self {
-            datum: (!is_null).then_some(datum),
-            life: PhantomData,
-        }
+        Self { datum: (!is_null).then_some(datum), life: PhantomData }
     }
 
     const fn by_value(datum: pg_sys::Datum) -> Self {
-        Self {
-            datum: Some(datum),
-            life: PhantomData,
-        }
+        Self { datum: Some(datum), life: PhantomData }
     }
 
     /// `integer`
@@ -96,10 +87,7 @@ impl<'v> Value<'v> {
         let arguments = [Some(pg_sys::Datum::from(json.as_ptr()))];
         // SAFETY: jsonb_in takes one C string, which outlives the call.
         let datum = unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &arguments) };
-        Ok(Self {
-            datum,
-            life: PhantomData,
-        })
+        Ok(Self { datum, life: PhantomData })
     }
 
     /// Whether it is null.
@@ -185,9 +173,7 @@ impl<'v> Value<'v> {
 /// Copies a palloc'd C string and frees it.
 fn own_c_string(text: *mut std::ffi::c_char) -> String {
     // SAFETY: the callers pass a C string that PostgreSQL just allocated.
-    let copy = unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .into_owned();
+    let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
     // SAFETY: allocated by palloc and not used any more.
     unsafe { pg_sys::pfree(text.cast()) };
     copy

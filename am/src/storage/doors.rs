@@ -163,24 +163,13 @@ pub unsafe extern "C-unwind" fn tuple_delete(
     let shape = unsafe { users_shape(rel) };
     // SAFETY: the arguments are PostgreSQL's.
     let result = unsafe {
-        heap::tuple_delete(
-            rel,
-            tid,
-            cid,
-            snapshot,
-            crosscheck,
-            wait,
-            failure,
-            changing_partition,
-        )
+        heap::tuple_delete(rel, tid, cid, snapshot, crosscheck, wait, failure, changing_partition)
     };
     if let Some(shape) = shape
         && changing_partition
         && result == pg_sys::TM_Result::TM_Ok
     {
-        raise(&CaliberError::PartitionMove {
-            entity: shape.entity().name,
-        });
+        raise(&CaliberError::PartitionMove { entity: shape.entity().name });
     }
     result
 }

@@ -44,11 +44,7 @@ pub unsafe extern "C-unwind" fn index_build_range_scan(
     if !allow_sync {
         scan.limit(start_block, block_count);
     }
-    let sink = Sink {
-        index,
-        callback,
-        state,
-    };
+    let sink = Sink { index, callback, state };
     // SAFETY: info is valid for the duration of the call.
     or_raise(unsafe { how.run(&mut scan, info, progress, &sink) })
 }
@@ -279,10 +275,7 @@ impl<'r> Build<'r> {
     /// The table is locked against writers, so a row in progress is a surprise.
     fn warn(&self, what: &str) {
         if !self.is_catalog {
-            pgrx::warning!(
-                "concurrent {what} in progress within table \"{}\"",
-                self.rel.name()
-            );
+            pgrx::warning!("concurrent {what} in progress within table \"{}\"", self.rel.name());
         }
     }
 }

@@ -19,10 +19,7 @@ pub struct PageRoots {
 impl PageRoots {
     /// Of no page yet.
     pub const fn none() -> Self {
-        Self {
-            block: pg_sys::InvalidBlockNumber,
-            roots: [0; MAX_HEAP_TUPLES_PER_PAGE],
-        }
+        Self { block: pg_sys::InvalidBlockNumber, roots: [0; MAX_HEAP_TUPLES_PER_PAGE] }
     }
 
     /// Whether these are the roots of another block.
@@ -162,11 +159,7 @@ impl HeapScan {
                 allow_sync,
             )
         };
-        Self {
-            scan,
-            slot,
-            registered: None,
-        }
+        Self { scan, slot, registered: None }
     }
 
     /// Starts a scan with a snapshot of its own, for a build that others write beside.
@@ -185,11 +178,7 @@ impl HeapScan {
     /// # Safety
     /// `scan` is a heap scan of `rel`.
     pub unsafe fn adopt(rel: Rel<'_>, scan: pg_sys::TableScanDesc) -> Self {
-        Self {
-            scan,
-            slot: OwnedSlot::for_table(rel),
-            registered: None,
-        }
+        Self { scan, slot: OwnedSlot::for_table(rel), registered: None }
     }
 
     /// Restricts the scan to a range of blocks, before its first row.
@@ -232,11 +221,7 @@ impl HeapScan {
         };
         let (block, blocks) = (heap.rs_cblock, self.blocks().max(1));
         // A synchronised scan begins in the middle and wraps around.
-        let done = if block >= start {
-            block - start
-        } else {
-            blocks - start + block
-        };
+        let done = if block >= start { block - start } else { blocks - start + block };
         (block, done)
     }
 
@@ -261,10 +246,7 @@ impl HeapScan {
             return None;
         }
         let tuple = &raw const self.heap().rs_ctup;
-        Some(Found {
-            tid: self.heap().rs_ctup.t_self,
-            tuple: tuple.cast_mut(),
-        })
+        Some(Found { tid: self.heap().rs_ctup.t_self, tuple: tuple.cast_mut() })
     }
 }
 

@@ -31,14 +31,7 @@ pub unsafe extern "C-unwind" fn index_validate_scan(
     // SAFETY: PostgreSQL passes a valid state for the duration of the call.
     let state = unsafe { &mut *state };
     let entries = SortedEntries::of(state.tuplesort);
-    let mut validation = Validation {
-        rel,
-        index,
-        info,
-        row,
-        entries,
-        page: PageEntries::none(),
-    };
+    let mut validation = Validation { rel, index, info, row, entries, page: PageEntries::none() };
     or_raise(validation.run(&mut scan, state));
 }
 
@@ -149,10 +142,7 @@ impl SortedEntries {
         // `itemptr_encode`: the block in the upper bits, the line pointer in the lower 16.
         self.next = more.then(|| {
             let encoded = datum.value() as u64;
-            (
-                (encoded >> 16) as pg_sys::BlockNumber,
-                encoded as pg_sys::OffsetNumber,
-            )
+            ((encoded >> 16) as pg_sys::BlockNumber, encoded as pg_sys::OffsetNumber)
         });
     }
 

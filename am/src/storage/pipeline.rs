@@ -159,13 +159,11 @@ unsafe fn compare(
 }
 
 fn integer(ty: ColumnType, datum: Option<pg_sys::Datum>) -> Option<i64> {
-    datum.map(|d| {
-        if ty == ColumnType::Int4 {
-            i64::from(d.value() as i32)
-        } else {
-            d.value() as i64
-        }
-    })
+    datum.map(
+        |d| {
+            if ty == ColumnType::Int4 { i64::from(d.value() as i32) } else { d.value() as i64 }
+        },
+    )
 }
 
 /// Whether two values are the same to the bit once detoasted.
@@ -218,10 +216,7 @@ impl OldVersion {
     /// `rel` is open and `tid` the address of a row version that exists.
     unsafe fn fetch(rel: Rel<'_>, tid: pg_sys::ItemPointerData) -> CaliberResult<Self> {
         let columns = rel.columns();
-        let mut tuple = pg_sys::HeapTupleData {
-            t_self: tid,
-            ..Default::default()
-        };
+        let mut tuple = pg_sys::HeapTupleData { t_self: tid, ..Default::default() };
         let mut old = Self {
             buffer: pg_sys::InvalidBuffer as pg_sys::Buffer,
             values: vec![pg_sys::Datum::null(); columns.len()],

@@ -73,12 +73,7 @@ fn reads(rel: Rel<'_>, shape: &Shape, reader: String, attno: i16) -> CaliberErro
     } else {
         String::from_utf8_lossy(attribute_name(rel.columns().get(attno as usize - 1))).into_owned()
     };
-    CaliberError::ReadsAssigned {
-        entity: shape.entity().name,
-        table: rel.name(),
-        reader,
-        column,
-    }
+    CaliberError::ReadsAssigned { entity: shape.entity().name, table: rel.name(), reader, column }
 }
 
 /// The CHECK constraints and generated columns, each with a description for the message.
@@ -92,9 +87,7 @@ fn expressions(rel: Rel<'_>) -> Vec<(String, *mut pg_sys::Node)> {
         // SAFETY: a C string of the relcache entry.
         let name = unsafe { CStr::from_ptr(check.ccname) }.to_string_lossy();
         // SAFETY: a C string of the relcache entry.
-        found.push((format!("constraint \"{name}\""), unsafe {
-            parse(check.ccbin)
-        }));
+        found.push((format!("constraint \"{name}\""), unsafe { parse(check.ccbin) }));
     }
     // SAFETY: the array has num_defval elements.
     for default in unsafe { elements(constr.defval, constr.num_defval) } {
@@ -102,9 +95,7 @@ fn expressions(rel: Rel<'_>) -> Vec<(String, *mut pg_sys::Node)> {
         if attribute.attgenerated != 0 {
             let name = String::from_utf8_lossy(attribute_name(attribute)).into_owned();
             // SAFETY: a C string of the relcache entry.
-            found.push((format!("generated column \"{name}\""), unsafe {
-                parse(default.adbin)
-            }));
+            found.push((format!("generated column \"{name}\""), unsafe { parse(default.adbin) }));
         }
     }
     found

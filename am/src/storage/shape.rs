@@ -53,32 +53,18 @@ impl Shape {
 
     /// The attribute's index (from 0) of the first column that changes in this way.
     pub fn index_of(&self, change: Change) -> Option<usize> {
-        self.entity()
-            .position_of(change)
-            .map(|position| self.attno(position) as usize - 1)
+        self.entity().position_of(change).map(|position| self.attno(position) as usize - 1)
     }
 
     /// The state that a value of the state column stands for, by its position.
     pub fn state_of(&self, ty: ColumnType, datum: pg_sys::Datum) -> Option<usize> {
         let entity = self.entity();
         if ty == ColumnType::Bool {
-            let label = if datum.value() & 0xff != 0 {
-                "true"
-            } else {
-                "false"
-            };
+            let label = if datum.value() & 0xff != 0 { "true" } else { "false" };
             return entity.states.iter().position(|s| s.label == label);
         }
         let value = pg_sys::Oid::from(datum.value() as u32);
-        self.states[..entity.states.len()]
-            .iter()
-            .position(|&s| s == value)
-    }
-
-    /// The value of the state column that stands for the state with this label.
-    pub fn state_value(&self, label: &str) -> Option<pg_sys::Oid> {
-        let position = self.entity().states.iter().position(|s| s.label == label)?;
-        Some(self.states[position])
+        self.states[..entity.states.len()].iter().position(|&s| s == value)
     }
 }
 
@@ -183,11 +169,8 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
     if let Some(state) = entity.position_of(Change::State)
         && let ColumnType::Enum(name) = entity.columns[state].ty
     {
-        let missing = |label| CaliberError::StateType {
-            entity: entity.name,
-            name: name.to_owned(),
-            label,
-        };
+        let missing =
+            |label| CaliberError::StateType { entity: entity.name, name: name.to_owned(), label };
         let state_type = types::type_in(namespace, name);
         for (value, state) in shape.states.iter_mut().zip(entity.states) {
             *value = state_type
@@ -220,11 +203,7 @@ fn find_key(
         };
         let name = String::from_utf8_lossy(attribute_name(attribute)).into_owned();
         if let Some((_, _, first)) = found {
-            return Err(CaliberError::TwoKeys {
-                table: rel.name(),
-                first,
-                second: name,
-            });
+            return Err(CaliberError::TwoKeys { table: rel.name(), first, second: name });
         }
         found = Some((number, index as i16 + 1, name));
     }

@@ -34,16 +34,13 @@ pub enum Partial {
 
 impl Path {
     /// The unique index on the key.
-    pub const KEY: Self = Self {
-        columns: &[0],
-        partial: Partial::Full,
-    };
+    pub const KEY: Self = Self { columns: &[0], partial: Partial::Full };
 }
 
 /// One condition on a column of the path.
 #[derive(Clone, Copy)]
 pub struct Condition<'v> {
-    /// `=`, `>` or `<`
+    /// `=` or `>`
     pub comparison: Comparison,
     /// What the column is compared with; a null matches no row.
     pub value: Value<'v>,
@@ -56,14 +53,11 @@ pub enum Comparison {
     Equal,
     /// `column > value`
     Greater,
-    /// `column < value`
-    Less,
 }
 
 impl Comparison {
     const fn strategy(self) -> pg_sys::StrategyNumber {
         (match self {
-            Self::Less => pg_sys::BTLessStrategyNumber,
             Self::Equal => pg_sys::BTEqualStrategyNumber,
             Self::Greater => pg_sys::BTGreaterStrategyNumber,
         }) as pg_sys::StrategyNumber
@@ -72,18 +66,12 @@ impl Comparison {
 
 /// `column = value`
 pub const fn equal(value: Value<'_>) -> Condition<'_> {
-    Condition {
-        comparison: Comparison::Equal,
-        value,
-    }
+    Condition { comparison: Comparison::Equal, value }
 }
 
 /// `column > value`
 pub const fn greater(value: Value<'_>) -> Condition<'_> {
-    Condition {
-        comparison: Comparison::Greater,
-        value,
-    }
+    Condition { comparison: Comparison::Greater, value }
 }
 
 /// The order in which an index is read.
@@ -103,11 +91,7 @@ impl Table {
     pub fn get(&self, id: Uuid, snapshot: &ActiveSnapshot) -> CaliberResult<Option<Row<'_>>> {
         let conditions = [equal(Value::uuid(id))];
         let mut scan = self.scan(Path::KEY, &conditions, Order::Ascending, snapshot)?;
-        Ok(if scan.next().is_some() {
-            Some(scan.into_row())
-        } else {
-            None
-        })
+        Ok(if scan.next().is_some() { Some(scan.into_row()) } else { None })
     }
 
     /// Reads the rows that meet the conditions (one for each leading column of the path) in the
@@ -148,13 +132,7 @@ impl Table {
             Order::Descending => pg_sys::ScanDirection::BackwardScanDirection,
         };
         let slot = OwnedSlot::for_table(self.rel());
-        Ok(IndexScan {
-            table: self,
-            scan: Scanning { scan },
-            _index: index,
-            slot,
-            direction,
-        })
+        Ok(IndexScan { table: self, scan: Scanning { scan }, _index: index, slot, direction })
     }
 
     /// Opens an index that serves the path.
@@ -178,15 +156,8 @@ impl Table {
                 return Ok(index);
             }
         }
-        let names: Vec<_> = path
-            .columns
-            .iter()
-            .map(|&c| self.entity().columns[c].name)
-            .collect();
-        Err(CaliberError::IndexMissing {
-            table: self.rel().name(),
-            columns: names.join(", "),
-        })
+        let names: Vec<_> = path.columns.iter().map(|&c| self.entity().columns[c].name).collect();
+        Err(CaliberError::IndexMissing { table: self.rel().name(), columns: names.join(", ") })
     }
 
     /// Whether the index finds every row of the path, in the path's order.

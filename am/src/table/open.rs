@@ -22,11 +22,8 @@ pub struct Access {
 
 impl Access {
     /// Read rows.
-    pub const READ: Self = Self {
-        privileges: pg_sys::ACL_SELECT,
-        lock: pg_sys::AccessShareLock,
-        command: None,
-    };
+    pub const READ: Self =
+        Self { privileges: pg_sys::ACL_SELECT, lock: pg_sys::AccessShareLock, command: None };
     /// Read rows and lock them, as `SELECT ... FOR SHARE`.
     pub const LOCK: Self = Self {
         privileges: pg_sys::ACL_SELECT | pg_sys::ACL_UPDATE,
@@ -50,11 +47,6 @@ impl Access {
         privileges: pg_sys::ACL_SELECT | pg_sys::ACL_DELETE,
         lock: pg_sys::RowExclusiveLock,
         command: Some(c"DELETE"),
-    };
-    /// Insert rows beside rows that are locked `FOR SHARE`.
-    pub const INSERT_AND_LOCK: Self = Self {
-        privileges: Self::INSERT.privileges | Self::LOCK.privileges,
-        ..Self::INSERT
     };
 }
 
@@ -198,11 +190,7 @@ fn find_and_lock(
     };
     // SAFETY: allocated by makeRangeVar and not used any more.
     unsafe { pg_sys::pfree(name.cast()) };
-    if oid == pg_sys::InvalidOid {
-        Err(missing())
-    } else {
-        Ok(oid)
-    }
+    if oid == pg_sys::InvalidOid { Err(missing()) } else { Ok(oid) }
 }
 
 /// Privileges, row-level security, read-only and parallel mode, in the executor's order.
@@ -222,9 +210,7 @@ unsafe extern "C-unwind" fn check_access(
     // SAFETY: checks for the current user and raises nothing for true.
     let rls = unsafe { pg_sys::check_enable_rls(oid, pg_sys::InvalidOid, true) };
     if rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
-        raise(&CaliberError::RowSecurity {
-            table: relation_name(oid),
-        });
+        raise(&CaliberError::RowSecurity { table: relation_name(oid) });
     }
     if let Some(command) = access.command {
         // SAFETY: a static C string.
@@ -239,10 +225,7 @@ fn check_privileges(oid: pg_sys::Oid, privileges: u32) {
     // SAFETY: the current user of this backend.
     let user = unsafe { pg_sys::GetUserId() };
     let column_privileges = pg_sys::ACL_SELECT | pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE;
-    for bit in (0..u32::BITS)
-        .map(|i| 1 << i)
-        .filter(|bit| privileges & bit != 0)
-    {
+    for bit in (0..u32::BITS).map(|i| 1 << i).filter(|bit| privileges & bit != 0) {
         let mode = pg_sys::AclMode::from(bit);
         // SAFETY: a syscache look-up.
         let mut result = unsafe { pg_sys::pg_class_aclcheck(oid, user, mode) };
@@ -268,7 +251,5 @@ fn relation_name(oid: pg_sys::Oid) -> String {
         return oid.to_u32().to_string();
     }
     // SAFETY: a C string in the current memory context.
-    unsafe { CStr::from_ptr(name) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
 }

@@ -82,9 +82,7 @@ pub fn composite(table: &Table, slot: Slot<'_>) -> CaliberResult<Composite> {
     // SAFETY: the tuple was just formed.
     let header = unsafe { (*tuple).t_data };
     // SAFETY: flattens what is still toasted, as a composite value must be.
-    Ok(Composite(unsafe {
-        pg_sys::HeapTupleHeaderGetDatum(header)
-    }))
+    Ok(Composite(unsafe { pg_sys::HeapTupleHeaderGetDatum(header) }))
 }
 
 /// The row type's descriptor, referenced while this lives.
@@ -102,10 +100,7 @@ impl RowType {
             wanted: "the entity's row type".to_owned(),
             found,
         };
-        let oid = table
-            .shape()
-            .row_type()
-            .ok_or_else(|| lost("nothing".to_owned()))?;
+        let oid = table.shape().row_type().ok_or_else(|| lost("nothing".to_owned()))?;
         // SAFETY: raises when the type is not a composite one.
         let desc = unsafe { pg_sys::lookup_rowtype_tupdesc(oid, -1) };
         let row_type = Self { desc };
@@ -117,11 +112,7 @@ impl RowType {
                 let own = table.rel().columns().get(table.attno(i) as usize - 1);
                 columns.get(i).atttypid == own.atttypid
             });
-        if same {
-            Ok(row_type)
-        } else {
-            Err(lost(types::format_type(oid)))
-        }
+        if same { Ok(row_type) } else { Err(lost(types::format_type(oid))) }
     }
 }
 

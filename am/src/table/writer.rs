@@ -54,11 +54,7 @@ impl<'v> Given<'v> {
 
     /// Gives a column a value unless it is null: an argument that the caller left out.
     pub fn set_unless_null(&mut self, position: usize, value: Value<'v>) -> &mut Self {
-        if value.is_null() {
-            self
-        } else {
-            self.set(position, value)
-        }
+        if value.is_null() { self } else { self.set(position, value) }
     }
 
     /// Gives what the other gives.
@@ -113,11 +109,7 @@ impl<'t> Writer<'t> {
         let context = unsafe { (*estate).es_query_cxt };
         // SAFETY: the context lives as long as the state.
         let caller = unsafe { pg_sys::MemoryContextSwitchTo(context) };
-        init_range_table(
-            table,
-            estate,
-            if event == Event::Update { columns } else { &[] },
-        );
+        init_range_table(table, estate, if event == Event::Update { columns } else { &[] });
         let target = init_target(table, estate);
         let mut epq = Box::new(pg_sys::EPQState::default());
         let nothing = std::ptr::null_mut();
@@ -374,10 +366,8 @@ impl<'t> Writer<'t> {
     /// Prepares the defaults of the columns that the call leaves out.
     fn prepare_defaults(&mut self, given: &[usize]) {
         let rel = self.table.rel();
-        let given: Vec<usize> = given
-            .iter()
-            .map(|&position| self.table.attno(position) as usize - 1)
-            .collect();
+        let given: Vec<usize> =
+            given.iter().map(|&position| self.table.attno(position) as usize - 1).collect();
         for (index, attribute) in rel.columns().live() {
             if given.contains(&index) || attribute.attgenerated != 0 {
                 continue;
