@@ -273,3 +273,87 @@ impl CaliberError {
 fn quoted_list(labels: &[&str]) -> String {
     labels.iter().map(|label| format!("\"{label}\"")).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<CaliberError> {
+        let id = Uuid::nil();
+        let text = || "x".to_owned();
+        vec![
+            CaliberError::FixedColumn { entity: "turn", column: "role" },
+            CaliberError::AppendOnly { entity: "turn" },
+            CaliberError::Transition {
+                entity: "trajectory",
+                from: text(),
+                to: text(),
+                allowed: &["a", "b"],
+            },
+            CaliberError::Final { entity: "scope", state: "false", column: text() },
+            CaliberError::CounterFell { entity: "scope", column: "c", old: 2, new: None },
+            CaliberError::FenceFell { entity: "scope", column: "fence", old: 2, new: Some(1) },
+            CaliberError::VersionStep { entity: "scope", old: Some(1), new: Some(3) },
+            CaliberError::PartitionMove { entity: "turn" },
+            CaliberError::ColumnMissing {
+                entity: "turn",
+                table: text(),
+                column: "role",
+                ty: text(),
+            },
+            CaliberError::TwoKeys { table: text(), first: text(), second: text() },
+            CaliberError::TableMissing { schema: text(), table: "caliber_turn" },
+            CaliberError::IndexMissing { table: text(), columns: text() },
+            CaliberError::RowSecurity { table: text() },
+            CaliberError::NoSuchRow { entity: "turn", id },
+            CaliberError::StaleVersion { entity: "scope", id, expected: 1, current: 2 },
+            CaliberError::StaleSequence { id, given: 7, next: 3 },
+            CaliberError::SequenceExhausted { id },
+            CaliberError::FenceMissing { entity: "scope", id, current: 2 },
+            CaliberError::Budget { id, budget: 10, used: 9, asked: 2 },
+            CaliberError::argument("max_rows", "The value is 0; it must be at least 1."),
+            CaliberError::Serialization,
+            CaliberError::ModifiedByTrigger,
+        ]
+    }
+
+    #[test]
+    fn messages_are_in_postgresql_s_style() {
+        for error in samples() {
+            let message = error.to_string();
+            assert!(!message.ends_with('.'), "{message}");
+            assert!(!message.starts_with(|c: char| c.is_ascii_uppercase()), "{message}");
+            for sentence in [error.detail(), error.hint()].into_iter().flatten() {
+                assert!(sentence.ends_with('.'), "{message}: {sentence}");
+                assert!(sentence.starts_with(|c: char| c.is_ascii_uppercase()), "{sentence}");
+            }
+        }
+    }
+
+    #[test]
+    fn sqlstates_are_well_formed() {
+        for error in samples() {
+            let state = error.sqlstate();
+            assert!(state.len() == 5 && state.bytes().all(|b| b.is_ascii_alphanumeric()));
+            assert_ne!(state, "XX000", "{error}");
+        }
+    }
+
+    #[test]
+    fn details_give_the_values() {
+        let detail = |error: CaliberError| error.detail().unwrap_or_default();
+        let budget = CaliberError::Budget { id: Uuid::nil(), budget: 10, used: 9, asked: 2 };
+        for value in ["10", "9", "2"] {
+            assert!(detail(budget.clone()).contains(value));
+        }
+        let transition = CaliberError::Transition {
+            entity: "trajectory",
+            from: "active".to_owned(),
+            to: "lost".to_owned(),
+            allowed: &["suspended", "completed"],
+        };
+        for label in ["\"active\"", "\"lost\"", "\"suspended\", \"completed\""] {
+            assert!(detail(transition.clone()).contains(label));
+        }
+    }
+}

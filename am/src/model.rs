@@ -196,3 +196,16 @@ pub struct Assign {
     /// Whether `updated_at` becomes the transaction's start time.
     pub updated_at: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_set_has_what_was_put_in() {
+        let set = [5, 0, 63, 5].into_iter().fold(ColumnSet::EMPTY, ColumnSet::with);
+        assert!(set.iter().eq([0, 5, 63]));
+        assert!(set.contains(63) && !set.contains(1));
+        assert!(ColumnSet::EMPTY.is_empty() && !set.is_empty());
+    }
+}

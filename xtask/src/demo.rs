@@ -51,23 +51,15 @@ pub fn run(
 
     let postgres = pg.prepare(workspace)?;
     extension::build_and_install(workspace, &postgres, Profile::Release)?;
-    let step = Step::begin(format!(
-        "Starting PostgreSQL {} on a Unix socket",
-        postgres.version
-    ));
+    let step = Step::begin(format!("Starting PostgreSQL {} on a Unix socket", postgres.version));
     let name = keep.then(|| kept_name(pg));
     let cluster = Temporary::create(workspace, &postgres, name.as_deref(), &[])?;
     cluster.start()?;
     step.done();
     cluster.create_database(DB)?;
     let mut client = cluster.connect(DB)?;
-    let created = client
-        .query("SELECT caliber_init()", &[])
-        .context("caliber_init failed")?;
-    progress::say(format_args!(
-        "CREATE EXTENSION, caliber_init: {} objects",
-        created.len()
-    ));
+    let created = client.query("SELECT caliber_init()", &[]).context("caliber_init failed")?;
+    progress::say(format_args!("CREATE EXTENSION, caliber_init: {} objects", created.len()));
     progress::say(format_args!("Importing {}", file.display()));
     let report = import::import(&mut client, &file)?;
     client.batch_execute("ANALYZE")?;
@@ -76,21 +68,12 @@ pub fn run(
     summary(&report);
     if keep {
         let cluster = cluster.keep();
-        println!(
-            "\nThe server is up. Open it with\n  {}",
-            cluster.psql_line(DB)?
-        );
-        println!(
-            "and stop it with\n  cargo xtask server stop --pg {}",
-            pg.major()
-        );
+        println!("\nThe server is up. Open it with\n  {}", cluster.psql_line(DB)?);
+        println!("and stop it with\n  cargo xtask server stop --pg {}", pg.major());
     }
     if report.broken > 0 {
         let file = file.display();
-        progress::say(format_args!(
-            "{} broken lines in {file}, see above",
-            report.broken
-        ));
+        progress::say(format_args!("{} broken lines in {file}, see above", report.broken));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
@@ -120,15 +103,11 @@ fn counts(client: &mut Client) -> Result<()> {
     for row in client.query(tables, &[])? {
         let (name, am, size): (String, String, String) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let count: i64 = client
-            .query_one(&format!("SELECT count(*) FROM {name}"), &[])?
-            .try_get(0)?;
+        let count: i64 =
+            client.query_one(&format!("SELECT count(*) FROM {name}"), &[])?.try_get(0)?;
         rows.push(vec![name, count.to_string(), am, size]);
     }
-    show::table(
-        &["table", "#rows", "stored by", "#size with indexes"],
-        &rows,
-    );
+    show::table(&["table", "#rows", "stored by", "#size with indexes"], &rows);
     Ok(())
 }
 
@@ -151,17 +130,13 @@ fn conversation(client: &mut Client, scope: Uuid) -> Result<()> {
     if by_api != by_select {
         bail!("the API and the SELECT do not show the same rows");
     }
-    println!(
-        "  all {} rows are the same as those of the API",
-        by_select.len()
-    );
+    println!("  all {} rows are the same as those of the API", by_select.len());
     Ok(())
 }
 
 /// The statement with its columns cast to what this client reads.
 fn spelled(sql: &str) -> String {
-    sql.replacen("role", "role::text", 1)
-        .replacen("tool_calls", "tool_calls::text", 1)
+    sql.replacen("role", "role::text", 1).replacen("tool_calls", "tool_calls::text", 1)
 }
 
 fn turns(rows: &[Row]) -> Result<Vec<Vec<String>>> {
@@ -208,24 +183,9 @@ fn plans(client: &mut Client, scope: Uuid) -> Result<()> {
     );
     let failed = "SELECT name, outcome FROM caliber.caliber_trajectory\nWHERE status = 'failed'";
     let tokens = "SELECT role, sum(token_count) FROM caliber.caliber_turn\nGROUP BY role";
-    plan(
-        client,
-        &turn,
-        "Index Scan",
-        &["enable_seqscan", "enable_bitmapscan"],
-    )?;
-    plan(
-        client,
-        failed,
-        "Bitmap Heap Scan",
-        &["enable_seqscan", "enable_indexscan"],
-    )?;
-    plan(
-        client,
-        tokens,
-        "Seq Scan",
-        &["enable_indexscan", "enable_bitmapscan"],
-    )
+    plan(client, &turn, "Index Scan", &["enable_seqscan", "enable_bitmapscan"])?;
+    plan(client, failed, "Bitmap Heap Scan", &["enable_seqscan", "enable_indexscan"])?;
+    plan(client, tokens, "Seq Scan", &["enable_indexscan", "enable_bitmapscan"])
 }
 
 /// Shows a plan with the scan wanted, and which planner settings had to be off for it: on a table
@@ -253,10 +213,7 @@ fn explain(transaction: &mut Transaction<'_>, sql: &str, off: &[&str]) -> Result
         transaction.batch_execute(&format!("SET LOCAL {setting} = off"))?;
     }
     let lines = transaction.query(&format!("EXPLAIN (COSTS OFF) {sql}"), &[])?;
-    let lines: Vec<String> = lines
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, _>>()?;
+    let lines: Vec<String> = lines.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     Ok(lines.join("\n"))
 }
 
@@ -302,10 +259,7 @@ fn summary(report: &Report) {
     show::table(
         &["", "#time", "#turns/s"],
         &[
-            row(
-                format!("server time: {} calls of the API", report.calls),
-                report.in_calls,
-            ),
+            row(format!("server time: {} calls of the API", report.calls), report.in_calls),
             row(format!("server time with {} commits", report.runs), server),
             row("wall time, first line to last commit".into(), report.wall),
         ],
@@ -320,9 +274,7 @@ mod tests {
 
     #[test]
     fn the_default_file_is_whole() -> Result<()> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .join(DEFAULT_FILE);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(DEFAULT_FILE);
         let text = fs::read_to_string(&file)?;
         for (index, line) in text.lines().enumerate() {
             import::check(line.as_bytes()).with_context(|| format!("line {}", index + 1))?;

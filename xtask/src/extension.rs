@@ -46,10 +46,8 @@ pub fn build_env(workspace: &Workspace, postgres: &Postgres) -> Result<Vec<(Stri
             toolchain::install_hint(&format!("postgresql-server-dev-{}", postgres.major))
         )));
     }
-    let mut vars = vec![(
-        "PGRX_PG_CONFIG_PATH".to_owned(),
-        postgres.pg_config.display().to_string(),
-    )];
+    let mut vars =
+        vec![("PGRX_PG_CONFIG_PATH".to_owned(), postgres.pg_config.display().to_string())];
     for (name, value) in toolchain::bindgen_env(workspace)? {
         vars.push((name.to_owned(), value));
     }
@@ -60,41 +58,21 @@ fn build(workspace: &Workspace, postgres: &Postgres, profile: Profile) -> Result
     let vars = build_env(workspace, postgres)?;
     let mut cargo = toolchain::cargo_command(workspace, "build")?;
     cargo
-        .args([
-            "--lib",
-            "--package",
-            NAME,
-            "--features",
-            &format!("pg{}", postgres.major),
-        ])
+        .args(["--lib", "--package", NAME, "--features", &format!("pg{}", postgres.major)])
         .arg("--message-format=json-render-diagnostics")
         .envs(vars)
         .stdout(Stdio::piped());
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    let kind = if profile == Profile::Release {
-        "release"
-    } else {
-        "debug"
-    };
-    progress::say(format_args!(
-        "Building {NAME} for PostgreSQL {} ({kind})",
-        postgres.version
-    ));
-    let output = cargo
-        .spawn()
-        .context("cannot run cargo")?
-        .wait_with_output()?;
+    let kind = if profile == Profile::Release { "release" } else { "debug" };
+    progress::say(format_args!("Building {NAME} for PostgreSQL {} ({kind})", postgres.version));
+    let output = cargo.spawn().context("cannot run cargo")?.wait_with_output()?;
     if !output.status.success() {
         bail!("{NAME} does not build for PostgreSQL {}", postgres.major);
     }
     let messages = String::from_utf8_lossy(&output.stdout);
-    messages
-        .lines()
-        .rev()
-        .find_map(library_in)
-        .context("cargo does not say where the library is")
+    messages.lines().rev().find_map(library_in).context("cargo does not say where the library is")
 }
 
 /// The extension's library, if the line of cargo's output names it.
@@ -113,17 +91,11 @@ fn library_in(line: &str) -> Option<PathBuf> {
     if message.reason != "compiler-artifact" || message.target?.name != "caliber_pg" {
         return None;
     }
-    message
-        .filenames?
-        .into_iter()
-        .find(|f| f.extension().is_some_and(|e| e == "so"))
+    message.filenames?.into_iter().find(|f| f.extension().is_some_and(|e| e == "so"))
 }
 
 fn install(workspace: &Workspace, postgres: &Postgres, library: &Path) -> Result<PathBuf> {
-    let step = Step::begin(format!(
-        "Installing {NAME} into {}",
-        postgres.pkglib.display()
-    ));
+    let step = Step::begin(format!("Installing {NAME} into {}", postgres.pkglib.display()));
     let control_file = workspace.root.join(format!("{NAME}.control"));
     let control = fs::read_to_string(&control_file)
         .with_context(|| format!("cannot read {}", control_file.display()))?;
@@ -133,21 +105,13 @@ fn install(workspace: &Workspace, postgres: &Postgres, library: &Path) -> Result
     let installed = postgres.pkglib.join(format!("{NAME}.so"));
     put(&installed, &fs::read(library)?, 0o755)?;
     let script = install_script(&workspace.root.join("sql/install"))?;
-    put(
-        &postgres.extension.join(format!("{NAME}--{version}.sql")),
-        script.as_bytes(),
-        0o644,
-    )?;
+    put(&postgres.extension.join(format!("{NAME}--{version}.sql")), script.as_bytes(), 0o644)?;
     for upgrade in upgrade_scripts(&workspace.root.join("sql"))? {
         let name = upgrade.file_name().context("a file without a name")?;
         put(&postgres.extension.join(name), &fs::read(&upgrade)?, 0o644)?;
     }
     // Last, because it makes the version known.
-    put(
-        &postgres.extension.join(format!("{NAME}.control")),
-        control.as_bytes(),
-        0o644,
-    )?;
+    put(&postgres.extension.join(format!("{NAME}.control")), control.as_bytes(), 0o644)?;
     step.done();
     Ok(installed)
 }
@@ -187,13 +151,9 @@ fn install_script(dir: &Path) -> Result<String> {
 /// Scripts named `caliber-pg--FROM--TO.sql`.
 fn upgrade_scripts(dir: &Path) -> Result<Vec<PathBuf>> {
     sql_files(dir, |stem| {
-        stem.strip_prefix(NAME)
-            .and_then(|rest| rest.strip_prefix("--"))
-            .is_some_and(|versions| {
-                versions
-                    .split_once("--")
-                    .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
-            })
+        stem.strip_prefix(NAME).and_then(|rest| rest.strip_prefix("--")).is_some_and(|versions| {
+            versions.split_once("--").is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
+        })
     })
 }
 
@@ -202,12 +162,7 @@ fn sql_files(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> 
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let path = entry?.path();
         let sql = path.extension().is_some_and(|extension| extension == "sql");
-        if sql
-            && path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .is_some_and(&wanted)
-        {
+        if sql && path.file_stem().and_then(|stem| stem.to_str()).is_some_and(&wanted) {
             files.push(path);
         }
     }
@@ -228,8 +183,7 @@ fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let write = || -> Result<()> {
         let mut part = tempfile::NamedTempFile::new_in(dir)?;
         part.write_all(content)?;
-        part.as_file()
-            .set_permissions(Permissions::from_mode(mode))?;
+        part.as_file().set_permissions(Permissions::from_mode(mode))?;
         part.persist(path)?;
         Ok(())
     };
@@ -265,14 +219,8 @@ mod tests {
     fn the_library_in_the_output_of_cargo() {
         let line = r#"{"reason":"compiler-artifact","target":{"name":"caliber_pg"},
             "filenames":["/t/debug/libcaliber_pg.so","/t/debug/libcaliber_pg.rlib"]}"#;
-        assert_eq!(
-            library_in(line),
-            Some(PathBuf::from("/t/debug/libcaliber_pg.so"))
-        );
-        assert_eq!(
-            library_in(r#"{"reason":"build-finished","success":true}"#),
-            None
-        );
+        assert_eq!(library_in(line), Some(PathBuf::from("/t/debug/libcaliber_pg.so")));
+        assert_eq!(library_in(r#"{"reason":"build-finished","success":true}"#), None);
     }
 
     #[test]
@@ -289,11 +237,7 @@ mod tests {
     #[test]
     fn upgrade_scripts_are_told_by_their_names() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        for name in [
-            "caliber-pg--0.1.0--0.2.0.sql",
-            "caliber-pg--0.1.0.sql",
-            "other--1--2.sql",
-        ] {
+        for name in ["caliber-pg--0.1.0--0.2.0.sql", "caliber-pg--0.1.0.sql", "other--1--2.sql"] {
             fs::write(dir.path().join(name), "")?;
         }
         let found = upgrade_scripts(dir.path())?;

@@ -123,41 +123,20 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo { file, pg, keep } => demo::run(&workspace, pg.pg, file, keep),
         Command::Build { pg, release } => {
             let postgres = pg.pg.prepare(&workspace)?;
-            let profile = if release {
-                Profile::Release
-            } else {
-                Profile::Debug
-            };
+            let profile = if release { Profile::Release } else { Profile::Debug };
             extension::build_and_install(&workspace, &postgres, profile)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Install {
-            pg_config,
-            release: _,
-            debug,
-        } => {
+        Command::Install { pg_config, release: _, debug } => {
             let postgres = postgres::Postgres::from_pg_config(&pg_config)?;
-            let profile = if debug {
-                Profile::Debug
-            } else {
-                Profile::Release
-            };
+            let profile = if debug { Profile::Debug } else { Profile::Release };
             extension::build_and_install(&workspace, &postgres, profile)?;
             extension::say_what_is_missing(&postgres);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Test {
-            filter,
-            pg,
-            skip_lints,
-        } => test::run(
-            &workspace,
-            &test::Plan {
-                filter,
-                pg,
-                skip_lints,
-            },
-        ),
+        Command::Test { filter, pg, skip_lints } => {
+            test::run(&workspace, &test::Plan { filter, pg, skip_lints })
+        }
         Command::Server { action, pg } => server::run(&workspace, pg.pg, &action),
         Command::Psql { pg, args } => server::psql(&workspace, pg.pg, &args),
     }

@@ -38,11 +38,7 @@ impl Step {
         if bar.is_none() {
             say(format_args!("{label} ..."));
         }
-        Self {
-            label,
-            started: Instant::now(),
-            bar,
-        }
+        Self { label, started: Instant::now(), bar }
     }
 
     /// Shows that it is over, and how long it took.
@@ -71,11 +67,8 @@ impl Drop for Step {
 
 /// A bar over `length` units; invisible where nothing may be drawn.
 pub fn bar(length: u64, template: &str) -> ProgressBar {
-    let target = if interactive() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
+    let target =
+        if interactive() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),

@@ -56,10 +56,7 @@ pub fn run(workspace: &Workspace, pg: Embedded, action: &Action) -> Result<ExitC
             let mut up = false;
             for (what, cluster, db) in lasting(workspace, pg)? {
                 if let Some(pid) = cluster.running()? {
-                    println!(
-                        "running: {what}, process {pid}\n  {}",
-                        cluster.psql_line(db)?
-                    );
+                    println!("running: {what}, process {pid}\n  {}", cluster.psql_line(db)?);
                     println!("  log {}", cluster.log().display());
                     up = true;
                 } else if cluster.exists() {
@@ -90,14 +87,7 @@ pub fn psql(workspace: &Workspace, pg: Embedded, args: &[String]) -> Result<Exit
     let error = psql
         .arg("--host")
         .arg(cluster.socket()?)
-        .args([
-            "--port",
-            &PORT.to_string(),
-            "--username",
-            SUPERUSER,
-            "--dbname",
-            DB,
-        ])
+        .args(["--port", &PORT.to_string(), "--username", SUPERUSER, "--dbname", DB])
         .args(args)
         .exec();
     Err(error).context("cannot run psql")
@@ -109,15 +99,9 @@ fn start(workspace: &Workspace, pg: Embedded, fresh: bool) -> Result<Cluster> {
     if cluster.running()?.is_some() && !fresh {
         progress::say("The server runs already; new sessions load the library just installed");
     } else {
-        let step = Step::begin(format!(
-            "Starting PostgreSQL {}",
-            cluster.postgres().version
-        ));
+        let step = Step::begin(format!("Starting PostgreSQL {}", cluster.postgres().version));
         if fresh || !cluster.exists() {
-            cluster.create(&[
-                ("wal_level", "logical"),
-                ("max_prepared_transactions", "10"),
-            ])?;
+            cluster.create(&[("wal_level", "logical"), ("max_prepared_transactions", "10")])?;
         }
         cluster.start()?;
         step.done();
@@ -139,8 +123,5 @@ fn lasting(
     let development = development(workspace, pg)?;
     let name = demo::kept_name(pg);
     let kept = Cluster::named(workspace, development.postgres(), &name)?;
-    Ok([
-        ("the development server", development, DB),
-        ("the demo", kept, demo::DB),
-    ])
+    Ok([("the development server", development, DB), ("the demo", kept, demo::DB)])
 }

@@ -33,11 +33,7 @@ pub fn table(names: &[&str], rows: &[Vec<String>]) {
     for row in rows {
         table.add_row(row.iter().zip(names).map(|(text, name)| {
             let number = name.starts_with('#');
-            let side = if number {
-                CellAlignment::Right
-            } else {
-                CellAlignment::Left
-            };
+            let side = if number { CellAlignment::Right } else { CellAlignment::Left };
             Cell::new(text).set_alignment(side)
         }));
     }
@@ -51,12 +47,7 @@ pub fn text(text: &str) {
 
 /// The server's error with all that a client is told.
 pub fn refusal(error: &DbError) {
-    let mut lines = format!(
-        "{} {}: {}",
-        error.severity(),
-        error.code().code(),
-        error.message()
-    );
+    let mut lines = format!("{} {}: {}", error.severity(), error.code().code(), error.message());
     for (name, text) in [("DETAIL", error.detail()), ("HINT", error.hint())] {
         if let Some(text) = text {
             lines.push_str(&format!("\n{name}: {text}"));
@@ -76,10 +67,7 @@ pub fn clipped(text: &str, width: usize) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

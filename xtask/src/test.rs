@@ -30,13 +30,8 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// What a server writes only when the code it runs is wrong, whatever a test does.
-const BAD_WARNINGS: &[&str] = &[
-    "leak",
-    "snapshot reference",
-    "buffer refcount",
-    "relcache reference",
-    "still active",
-];
+const BAD_WARNINGS: &[&str] =
+    &["leak", "snapshot reference", "buffer refcount", "relcache reference", "still active"];
 const BAD_LINES: &[&str] = &["PANIC:", "was terminated by signal"];
 
 /// What to run.
@@ -109,9 +104,7 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
 
     stages.run("formatting", || {
         let mut cargo = Command::new(crate::workspace::cargo());
-        cargo
-            .args(["fmt", "--all", "--check"])
-            .current_dir(&workspace.root);
+        cargo.args(["fmt", "--all", "--check"]).current_dir(&workspace.root);
         succeed(&mut cargo)
     });
     stages.run("clippy: pure logic", || {
@@ -121,10 +114,7 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
     stages.run("clippy: extension", || {
         let postgres = Embedded::Pg18.prepare(workspace)?;
         let mut cargo = cargo_command(workspace, "clippy")?;
-        cargo
-            .args(PURE)
-            .args(["--lib", "--features", "pg18"])
-            .args(DENY);
+        cargo.args(PURE).args(["--lib", "--features", "pg18"]).args(DENY);
         succeed(cargo.envs(extension::build_env(workspace, &postgres)?))
     });
     stages.run("clippy: tests and xtask", || {
@@ -133,11 +123,7 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
     });
     stages.run("unit tests", || {
         let mut cargo = cargo_command(workspace, "test")?;
-        succeed(
-            cargo
-                .args(PURE)
-                .args(["--package", "xtask", "--no-fail-fast"]),
-        )
+        succeed(cargo.args(PURE).args(["--package", "xtask", "--no-fail-fast"]))
     });
 }
 
@@ -161,9 +147,7 @@ fn server_tests(workspace: &Workspace, pg: Embedded, selection: &[String]) -> Re
         .env("CALIBER_TEST_DATA_DIR", cluster.data())
         .env(
             "CALIBER_TEST_OS_USER",
-            cluster
-                .account()
-                .map_or_else(String::new, |a| a.uid.to_string()),
+            cluster.account().map_or_else(String::new, |a| a.uid.to_string()),
         );
     let tests = succeed(cargo.args(selection));
     let stopped = cluster.stop(Stop::Fast);
@@ -180,20 +164,12 @@ fn server_tests(workspace: &Workspace, pg: Embedded, selection: &[String]) -> Re
     if problems.is_empty() {
         return Ok(());
     }
-    bail!(
-        "{} (the server's log is in {})",
-        problems.join("; "),
-        kept.display()
-    )
+    bail!("{} (the server's log is in {})", problems.join("; "), kept.display())
 }
 
 /// Fails when the server complains about the code that it runs.
 fn scan(log: &str, file: &Path) -> Result<()> {
-    let found: Vec<_> = (1..)
-        .zip(log.lines())
-        .filter(|(_, line)| is_bad(line))
-        .take(10)
-        .collect();
+    let found: Vec<_> = (1..).zip(log.lines()).filter(|(_, line)| is_bad(line)).take(10).collect();
     if found.is_empty() {
         return Ok(());
     }
@@ -213,10 +189,7 @@ fn succeed(command: &mut Command) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let args: Vec<_> = command
-        .get_args()
-        .map(|arg| arg.to_string_lossy())
-        .collect();
+    let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
     bail!("cargo {} failed", args.join(" "))
 }
 
@@ -244,11 +217,7 @@ impl Stages {
             let verdict = if *ok { "ok" } else { "FAILED" };
             println!("{verdict:>6}  {name} ({})", seconds(*time));
         }
-        if self.done.iter().all(|(_, _, ok)| *ok) {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        if self.done.iter().all(|(_, _, ok)| *ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
@@ -259,12 +228,7 @@ mod tests {
     #[test]
     fn versions_of_a_plan() {
         let plan = |filter: Option<&str>, pg| {
-            Plan {
-                filter: filter.map(str::to_owned),
-                pg,
-                skip_lints: false,
-            }
-            .versions()
+            Plan { filter: filter.map(str::to_owned), pg, skip_lints: false }.versions()
         };
         assert_eq!(plan(None, None), [Embedded::Pg18, Embedded::Pg16]);
         assert_eq!(plan(Some("turn"), None), [Embedded::Pg18]);
@@ -281,10 +245,7 @@ mod tests {
         ] {
             assert!(is_bad(line), "{line}");
         }
-        for line in [
-            "2026-01-01 [7] WARNING:  there is no transaction",
-            "LOG:  leak",
-        ] {
+        for line in ["2026-01-01 [7] WARNING:  there is no transaction", "LOG:  leak"] {
             assert!(!is_bad(line), "{line}");
         }
     }

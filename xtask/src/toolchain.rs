@@ -14,11 +14,7 @@ use crate::workspace::{Workspace, cargo};
 /// pgrx names this Rust; it also works on the one before when cargo is told not to mind.
 const PGRX_RUST: (u32, u32) = (1, 96);
 
-const LIBCLANG: Wheel = Wheel {
-    package: "libclang",
-    version: "18.1.1",
-    tags: &[],
-};
+const LIBCLANG: Wheel = Wheel { package: "libclang", version: "18.1.1", tags: &[] };
 
 /// A cargo command in the checkout, as a user would start it.
 pub fn cargo_command(workspace: &Workspace, verb: &str) -> Result<Command> {
@@ -39,10 +35,7 @@ pub fn cargo_command(workspace: &Workspace, verb: &str) -> Result<Command> {
 
 fn rustc_version() -> Result<(u32, u32)> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc)
-        .arg("--version")
-        .output()
-        .context("cannot run rustc")?;
+    let output = Command::new(rustc).arg("--version").output().context("cannot run rustc")?;
     let text = String::from_utf8_lossy(&output.stdout);
     parse_rustc_version(&text).with_context(|| format!("cannot read rustc's version: {text}"))
 }
@@ -72,17 +65,11 @@ pub fn bindgen_env(workspace: &Workspace) -> Result<Vec<(&'static str, String)>>
 fn libclang_dir() -> Result<Option<PathBuf>> {
     if let Some(given) = env::var_os("LIBCLANG_PATH") {
         let given = PathBuf::from(given);
-        let dir = if given.is_file() {
-            given.parent().map(Path::to_path_buf)
-        } else {
-            None
-        };
+        let dir = if given.is_file() { given.parent().map(Path::to_path_buf) } else { None };
         let dir = dir.unwrap_or_else(|| given.clone());
         if !holds_libclang(&dir) {
             let given = given.display();
-            return Err(missing(format!(
-                "LIBCLANG_PATH is {given}, and there is no libclang.so"
-            )));
+            return Err(missing(format!("LIBCLANG_PATH is {given}, and there is no libclang.so")));
         }
         return Ok(Some(dir));
     }
@@ -90,9 +77,7 @@ fn libclang_dir() -> Result<Option<PathBuf>> {
     if let Ok(output) = Command::new("llvm-config").arg("--libdir").output()
         && output.status.success()
     {
-        dirs.push(PathBuf::from(
-            String::from_utf8_lossy(&output.stdout).trim(),
-        ));
+        dirs.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     }
     if let Ok(entries) = fs::read_dir("/usr/lib") {
         let mut llvm: Vec<_> = entries
@@ -103,12 +88,7 @@ fn libclang_dir() -> Result<Option<PathBuf>> {
         llvm.sort();
         dirs.extend(llvm.into_iter().rev());
     }
-    let usual = [
-        "/usr/lib64",
-        "/usr/lib",
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/local/lib",
-    ];
+    let usual = ["/usr/lib64", "/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/local/lib"];
     dirs.extend(usual.map(PathBuf::from));
     Ok(dirs.into_iter().find(|dir| holds_libclang(dir)))
 }
@@ -117,9 +97,7 @@ fn holds_libclang(dir: &Path) -> bool {
     let Ok(entries) = fs::read_dir(dir) else {
         return false;
     };
-    entries
-        .flatten()
-        .any(|entry| is_libclang(&entry.file_name().to_string_lossy()))
+    entries.flatten().any(|entry| is_libclang(&entry.file_name().to_string_lossy()))
 }
 
 /// `libclang.so`, `libclang.so.1`, `libclang-14.so.1`; not `libclang-cpp.so`.
@@ -128,9 +106,9 @@ fn is_libclang(file: &str) -> bool {
         return false;
     };
     let version = rest.split(".so").next().unwrap_or_default();
-    let plain = version.strip_prefix('-').map_or(version.is_empty(), |v| {
-        v.starts_with(|c: char| c.is_ascii_digit())
-    });
+    let plain = version
+        .strip_prefix('-')
+        .map_or(version.is_empty(), |v| v.starts_with(|c: char| c.is_ascii_digit()));
     plain && (rest.ends_with(".so") || rest.contains(".so."))
 }
 
@@ -145,10 +123,7 @@ fn has_own_headers(dir: &Path) -> bool {
 
 fn fetch_libclang(workspace: &Workspace) -> Result<PathBuf> {
     let home = wheel::unpacked(workspace, &workspace.cache, &LIBCLANG, |_| true)?;
-    let dir = home.join(format!(
-        "libclang-{}.data/platlib/clang/native",
-        LIBCLANG.version
-    ));
+    let dir = home.join(format!("libclang-{}.data/platlib/clang/native", LIBCLANG.version));
     if holds_libclang(&dir) {
         return Ok(dir);
     }
@@ -160,9 +135,7 @@ fn fetch_libclang(workspace: &Workspace) -> Result<PathBuf> {
 
 fn gcc_include() -> Result<PathBuf> {
     for compiler in ["gcc", "cc"] {
-        let output = Command::new(compiler)
-            .arg("-print-file-name=include")
-            .output();
+        let output = Command::new(compiler).arg("-print-file-name=include").output();
         if let Ok(output) = output
             && output.status.success()
         {
@@ -172,20 +145,13 @@ fn gcc_include() -> Result<PathBuf> {
             }
         }
     }
-    Err(missing(format!(
-        "a C compiler is needed: {}",
-        install_hint("gcc")
-    )))
+    Err(missing(format!("a C compiler is needed: {}", install_hint("gcc"))))
 }
 
 /// The command that installs a package on this system.
 pub fn install_hint(package: &str) -> String {
-    let managers = [
-        ("apt-get", "install"),
-        ("dnf", "install"),
-        ("zypper", "install"),
-        ("apk", "add"),
-    ];
+    let managers =
+        [("apt-get", "install"), ("dnf", "install"), ("zypper", "install"), ("apk", "add")];
     let paths = env::var_os("PATH").unwrap_or_default();
     let found = managers
         .iter()
@@ -202,33 +168,17 @@ mod tests {
 
     #[test]
     fn rustc_versions() {
-        assert_eq!(
-            parse_rustc_version("rustc 1.95.0 (59807616e 2026-04-14)"),
-            Some((1, 95))
-        );
-        assert_eq!(
-            parse_rustc_version("rustc 1.97.0-nightly (abc 2026-06-01)"),
-            Some((1, 97))
-        );
+        assert_eq!(parse_rustc_version("rustc 1.95.0 (59807616e 2026-04-14)"), Some((1, 95)));
+        assert_eq!(parse_rustc_version("rustc 1.97.0-nightly (abc 2026-06-01)"), Some((1, 97)));
         assert_eq!(parse_rustc_version("clang 14"), None);
     }
 
     #[test]
     fn names_of_libclang() {
-        for name in [
-            "libclang.so",
-            "libclang.so.1",
-            "libclang-14.so.1",
-            "libclang-18.so",
-        ] {
+        for name in ["libclang.so", "libclang.so.1", "libclang-14.so.1", "libclang-18.so"] {
             assert!(is_libclang(name), "{name}");
         }
-        for name in [
-            "libclang-cpp.so",
-            "libclang-cpp.so.14",
-            "libclangAST.a",
-            "libclang.a",
-        ] {
+        for name in ["libclang-cpp.so", "libclang-cpp.so.14", "libclangAST.a", "libclang.a"] {
             assert!(!is_libclang(name), "{name}");
         }
     }

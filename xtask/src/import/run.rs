@@ -25,11 +25,7 @@ impl Run {
         let line = std::str::from_utf8(line)
             .map_err(|e| anyhow!("not UTF-8 from byte {} on", e.valid_up_to() + 1))?;
         let run: Self = serde_json::from_str(line).map_err(|e| {
-            let kind = if e.is_data() {
-                "not an agent run"
-            } else {
-                "not JSON"
-            };
+            let kind = if e.is_data() { "not an agent run" } else { "not JSON" };
             // The error speaks of line 1 of what it was given, which is not the file's.
             let text = e.to_string();
             let reason = text.split(" at line ").next().unwrap_or_default();
@@ -46,10 +42,7 @@ impl Run {
 
     /// Whether the run did what it should; nothing when nobody said.
     pub fn succeeded(&self) -> Option<bool> {
-        self.reward
-            .as_ref()
-            .and_then(Number::as_f64)
-            .map(|reward| reward > 0.0)
+        self.reward.as_ref().and_then(Number::as_f64).map(|reward| reward > 0.0)
     }
 }
 
@@ -83,10 +76,7 @@ mod tests {
 
     #[test]
     fn broken_lines_say_why() {
-        assert_eq!(
-            reason("{\"id\": "),
-            "not JSON: EOF while parsing a value at column 6"
-        );
+        assert_eq!(reason("{\"id\": "), "not JSON: EOF while parsing a value at column 6");
         assert_eq!(reason("hello"), "not JSON: expected value at column 1");
         assert!(reason(r#"{"id": "a"}"#).contains("missing field `messages`"));
         assert!(reason(r#"{"messages": []}"#).contains("missing field `id`"));

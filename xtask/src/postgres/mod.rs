@@ -44,9 +44,7 @@ impl Postgres {
                 .map_err(|e| missing(format!("cannot run {shown}: {e}")))?;
             let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             if !output.status.success() || text.is_empty() {
-                return Err(missing(format!(
-                    "{shown} {what} says nothing; is it a pg_config?"
-                )));
+                return Err(missing(format!("{shown} {what} says nothing; is it a pg_config?")));
             }
             Ok(text)
         };
@@ -76,15 +74,10 @@ fn parse_version(line: &str) -> Result<(u32, String), String> {
         .strip_prefix("PostgreSQL ")
         .and_then(|rest| rest.split_whitespace().next())
         .ok_or("this is not PostgreSQL")?;
-    let digits = version
-        .split(|c: char| !c.is_ascii_digit())
-        .next()
-        .unwrap_or_default();
+    let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     let major: u32 = digits.parse().map_err(|_| "no version in it".to_owned())?;
     if !(16..=18).contains(&major) {
-        return Err(format!(
-            "caliber-pg works with PostgreSQL 16, 17 and 18, not with {major}"
-        ));
+        return Err(format!("caliber-pg works with PostgreSQL 16, 17 and 18, not with {major}"));
     }
     Ok((major, version.to_owned()))
 }
@@ -92,9 +85,7 @@ fn parse_version(line: &str) -> Result<(u32, String), String> {
 /// Parses the text of a number that a program wrote.
 pub(crate) fn number<T: std::str::FromStr>(text: Option<&str>) -> Result<T> {
     let text = text.unwrap_or_default().trim();
-    text.parse()
-        .ok()
-        .with_context(|| format!("`{text}` is not a number"))
+    text.parse().ok().with_context(|| format!("`{text}` is not a number"))
 }
 
 #[cfg(test)]
@@ -104,21 +95,9 @@ mod tests {
     #[test]
     fn versions_of_postgres() {
         assert_eq!(parse_version("PostgreSQL 18.6"), Ok((18, "18.6".into())));
-        assert_eq!(
-            parse_version("PostgreSQL 16.14 (Debian 16.14-1)"),
-            Ok((16, "16.14".into()))
-        );
-        assert_eq!(
-            parse_version("PostgreSQL 17beta2"),
-            Ok((17, "17beta2".into()))
-        );
-        for bad in [
-            "PostgreSQL 15.3",
-            "PostgreSQL 19devel",
-            "psql 18",
-            "",
-            "PostgreSQL x",
-        ] {
+        assert_eq!(parse_version("PostgreSQL 16.14 (Debian 16.14-1)"), Ok((16, "16.14".into())));
+        assert_eq!(parse_version("PostgreSQL 17beta2"), Ok((17, "17beta2".into())));
+        for bad in ["PostgreSQL 15.3", "PostgreSQL 19devel", "psql 18", "", "PostgreSQL x"] {
             assert!(parse_version(bad).is_err(), "{bad}");
         }
     }
