@@ -76,8 +76,7 @@ impl Db {
     /// `to_jsonb` of an expression; JSON null for SQL NULL.
     #[track_caller]
     pub fn json(&mut self, expression: &str) -> Value {
-        self.one::<Option<Value>>(&format!("SELECT to_jsonb({expression})"))
-            .unwrap_or(Value::Null)
+        self.one::<Option<Value>>(&format!("SELECT to_jsonb({expression})")).unwrap_or(Value::Null)
     }
 
     /// Runs statements that the server must refuse with this SQLSTATE; the connection must go on

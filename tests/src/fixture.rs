@@ -35,15 +35,9 @@ impl Tree {
         let schema = Schema::new(name);
         let mut db = schema.connect();
         let trajectory = db.one("SELECT caliber_trajectory_create('task')");
-        let scope = db.one(&format!(
-            "SELECT caliber_scope_create('{trajectory}', 'window', {budget})"
-        ));
-        Self {
-            db,
-            trajectory,
-            scope,
-            schema,
-        }
+        let scope =
+            db.one(&format!("SELECT caliber_scope_create('{trajectory}', 'window', {budget})"));
+        Self { db, trajectory, scope, schema }
     }
 
     /// The schema.
@@ -60,18 +54,14 @@ impl Tree {
     #[track_caller]
     pub fn new_scope(&mut self, budget: i32) -> Uuid {
         let trajectory = self.trajectory;
-        self.db.one(&format!(
-            "SELECT caliber_scope_create('{trajectory}', 'window', {budget})"
-        ))
+        self.db.one(&format!("SELECT caliber_scope_create('{trajectory}', 'window', {budget})"))
     }
 
     /// Appends a turn to the scope; `arguments` come after the scope's id.
     #[track_caller]
     pub fn append(&mut self, arguments: &str) -> Uuid {
         let scope = self.scope;
-        self.db.one(&format!(
-            "SELECT caliber_turn_create('{scope}', {arguments})"
-        ))
+        self.db.one(&format!("SELECT caliber_turn_create('{scope}', {arguments})"))
     }
 
     /// The scope's row.
@@ -85,8 +75,7 @@ impl Tree {
     #[track_caller]
     pub fn trajectory_row(&mut self) -> Value {
         let trajectory = self.trajectory;
-        self.db
-            .json(&format!("caliber_trajectory_get('{trajectory}')"))
+        self.db.json(&format!("caliber_trajectory_get('{trajectory}')"))
     }
 
     /// As [`Db::refused_unchanged`] for all tables of the tree.

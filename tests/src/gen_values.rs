@@ -93,13 +93,7 @@ pub fn text() -> impl Strategy<Value = String> {
 
 /// A text that is not empty.
 pub fn name() -> impl Strategy<Value = String> {
-    text().prop_map(|text| {
-        if text.is_empty() {
-            "x".to_owned()
-        } else {
-            text
-        }
-    })
+    text().prop_map(|text| if text.is_empty() { "x".to_owned() } else { text })
 }
 
 /// A JSON value that `jsonb` gives back as it is.

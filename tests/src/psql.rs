@@ -11,19 +11,21 @@ use crate::server::Server;
 pub fn program(name: &str, db: &str) -> Command {
     let server = Server::get();
     let mut command = Command::new(server.pg_bin.join(name));
-    command
-        .env_remove("PGOPTIONS")
-        .args(["-h".as_ref(), server.socket.as_os_str()])
-        .args(["-p", &server.port.to_string(), "-U", &server.user, "-d", db]);
+    command.env_remove("PGOPTIONS").args(["-h".as_ref(), server.socket.as_os_str()]).args([
+        "-p",
+        &server.port.to_string(),
+        "-U",
+        &server.user,
+        "-d",
+        db,
+    ]);
     command
 }
 
 /// Runs a command that must succeed; its standard output.
 #[track_caller]
 pub fn output(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         output.status.success(),
         "{command:?} failed:\n{}",
@@ -39,11 +41,7 @@ pub fn feed(db: &str, sql: &str) {
     std::io::Write::write_all(&mut input, sql.as_bytes()).unwrap();
     input.rewind().unwrap();
     let mut command = program("psql", db);
-    output(
-        command
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
-            .stdin(input),
-    );
+    output(command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]).stdin(input));
 }
 
 /// Runs a script in psql and returns what a user would see, statements and errors included.
@@ -52,18 +50,8 @@ pub fn transcript(script: &Path, options: &str, variables: &[(&str, &str)]) -> S
     // One file for both streams keeps errors where they belong between the results.
     let mut out = scratch();
     let mut command = program("psql", &Server::get().db);
-    command.args([
-        "-X",
-        "-a",
-        "-q",
-        "-v",
-        "HIDE_TABLEAM=on",
-        "-v",
-        "VERBOSITY=verbose",
-    ]);
-    command
-        .args(["-v", "SHOW_CONTEXT=never"])
-        .env("PGOPTIONS", options);
+    command.args(["-X", "-a", "-q", "-v", "HIDE_TABLEAM=on", "-v", "VERBOSITY=verbose"]);
+    command.args(["-v", "SHOW_CONTEXT=never"]).env("PGOPTIONS", options);
     for (name, value) in variables {
         command.args(["-v", &format!("{name}={value}")]);
     }
@@ -84,12 +72,7 @@ pub fn transcript(script: &Path, options: &str, variables: &[(&str, &str)]) -> S
 /// A file that nobody else sees and that goes away when it is closed.
 fn scratch() -> File {
     let path = std::env::temp_dir().join(format!("caliber-test-{}", uuid::Uuid::now_v7()));
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .unwrap();
+    let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     file
 }

@@ -15,9 +15,7 @@ impl Schema {
     /// A fresh schema with the tables of `caliber_init`, for embeddings of 8 dimensions.
     pub fn new(name: &str) -> Self {
         let schema = Self::bare(name);
-        Server::get()
-            .connect()
-            .run(&format!("SELECT caliber_init('{}', 8)", schema.name));
+        Server::get().connect().run(&format!("SELECT caliber_init('{}', 8)", schema.name));
         schema
     }
 
@@ -27,9 +25,7 @@ impl Schema {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("t_{name}_{}_{count}", std::process::id());
         let mut db = Server::get().connect();
-        db.run(&format!(
-            "DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}"
-        ));
+        db.run(&format!("DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}"));
         Self { name }
     }
 
@@ -53,10 +49,7 @@ impl Schema {
 impl Drop for Schema {
     fn drop(&mut self) {
         // A failed test may have left a transaction open elsewhere: give up rather than hang.
-        let drop = format!(
-            "SET lock_timeout = '20s'; DROP SCHEMA IF EXISTS {} CASCADE",
-            self.name
-        );
+        let drop = format!("SET lock_timeout = '20s'; DROP SCHEMA IF EXISTS {} CASCADE", self.name);
         if let Err(e) = Server::get().connect().attempt(&drop) {
             eprintln!("schema {} stays: {e}", self.name);
         }

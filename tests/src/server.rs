@@ -36,9 +36,7 @@ impl Server {
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(|| Self {
             socket: var("SOCKET").into(),
-            port: var("PORT")
-                .parse()
-                .expect("CALIBER_TEST_PORT is a port number"),
+            port: var("PORT").parse().expect("CALIBER_TEST_PORT is a port number"),
             user: var("USER"),
             db: var("DB"),
             pg_bin: var("PG_BIN").into(),
@@ -56,20 +54,12 @@ impl Server {
     /// A connection to another database of the server.
     pub fn connect_to(&self, db: &str) -> Db {
         let mut config = postgres::Config::new();
-        config
-            .host_path(&self.socket)
-            .port(self.port)
-            .user(&self.user)
-            .dbname(db);
+        config.host_path(&self.socket).port(self.port).user(&self.user).dbname(db);
         let test = std::thread::current().name().unwrap_or("test").to_owned();
         config.application_name(&test);
         match config.connect(postgres::NoTls) {
             Ok(client) => Db::new(client),
-            Err(e) => panic!(
-                "cannot connect to {}:{}: {e}",
-                self.socket.display(),
-                self.port
-            ),
+            Err(e) => panic!("cannot connect to {}:{}: {e}", self.socket.display(), self.port),
         }
     }
 
@@ -77,8 +67,7 @@ impl Server {
     pub fn major(&self) -> i32 {
         static MAJOR: OnceLock<i32> = OnceLock::new();
         *MAJOR.get_or_init(|| {
-            self.connect()
-                .one::<i32>("SELECT current_setting('server_version_num')::int / 10000")
+            self.connect().one::<i32>("SELECT current_setting('server_version_num')::int / 10000")
         })
     }
 

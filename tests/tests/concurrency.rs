@@ -14,14 +14,8 @@ const CONNECTIONS: usize = 8;
 
 /// The SQLSTATE of a failure.
 fn sqlstate(error: &postgres::Error, sql: &str) -> String {
-    let db = error
-        .as_db_error()
-        .unwrap_or_else(|| panic!("{}", show(error, sql)));
-    assert!(
-        !db.message().contains("tuple concurrently"),
-        "{}",
-        show(error, sql)
-    );
+    let db = error.as_db_error().unwrap_or_else(|| panic!("{}", show(error, sql)));
+    assert!(!db.message().contains("tuple concurrently"), "{}", show(error, sql));
     assert_ne!(db.code().code(), "XX000", "{}", show(error, sql));
     db.code().code().to_owned()
 }
@@ -40,10 +34,7 @@ fn at_once<R: Send>(t: &Tree, job: impl Fn(usize, &mut Db) -> R + Sync) -> Vec<R
                 })
             })
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
 
@@ -100,17 +91,10 @@ fn appends_to_one_scope_have_no_gap_and_keep_the_budget() {
         }
         (stored, refused)
     });
-    assert!(
-        outcomes.iter().map(|(_, refused)| refused).sum::<i32>() > 0,
-        "nobody was refused"
-    );
-    let mut stored: Vec<Uuid> = outcomes
-        .into_iter()
-        .flat_map(|(stored, _)| stored)
-        .collect();
+    assert!(outcomes.iter().map(|(_, refused)| refused).sum::<i32>() > 0, "nobody was refused");
+    let mut stored: Vec<Uuid> = outcomes.into_iter().flat_map(|(stored, _)| stored).collect();
     stored.sort();
-    let turns: Vec<Uuid> =
-        t.db.all("SELECT turn_id::uuid FROM caliber_turn ORDER BY 1");
+    let turns: Vec<Uuid> = t.db.all("SELECT turn_id::uuid FROM caliber_turn ORDER BY 1");
     assert_eq!(turns, stored, "what was acknowledged is what is stored");
     let sequences: Vec<i32> = t.db.all("SELECT sequence FROM caliber_turn ORDER BY 1");
     assert_eq!(sequences, (0..turns.len() as i32).collect::<Vec<_>>());
@@ -129,17 +113,11 @@ fn appends_to_many_scopes_of_one_trajectory_do_not_wait_for_each_other() {
     let appended = Barrier::new(CONNECTIONS);
     at_once(&t, |number, db| {
         db.run("BEGIN");
-        db.run(&format!(
-            "SELECT caliber_turn_create('{}', 'user', 'x')",
-            scopes[number]
-        ));
+        db.run(&format!("SELECT caliber_turn_create('{}', 'user', 'x')", scopes[number]));
         appended.wait();
         db.run("COMMIT");
     });
-    assert_eq!(
-        t.db.one::<i64>("SELECT count(*) FROM caliber_turn"),
-        CONNECTIONS as i64
-    );
+    assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_turn"), CONNECTIONS as i64);
 }
 
 #[test]
@@ -154,25 +132,13 @@ fn two_updates_of_one_row_both_take_effect() {
     let second = update("trajectory", trajectory, "\"description\": \"second\"");
     contend(&mut t, &first, (begin, &second), "COMMIT").unwrap();
     let row = t.trajectory_row();
-    assert_eq!(
-        (&row["name"], &row["description"]),
-        (&json!("first"), &json!("second"))
-    );
+    assert_eq!((&row["name"], &row["description"]), (&json!("first"), &json!("second")));
     assert_eq!(row["version"], json!(3));
 
     let first = format!("SELECT caliber_trajectory_set_status('{trajectory}', 'suspended')");
-    contend(
-        &mut t,
-        &first,
-        (begin, &second.replace("second", "third")),
-        "COMMIT",
-    )
-    .unwrap();
+    contend(&mut t, &first, (begin, &second.replace("second", "third")), "COMMIT").unwrap();
     let row = t.trajectory_row();
-    assert_eq!(
-        (&row["status"], &row["description"]),
-        (&json!("suspended"), &json!("third"))
-    );
+    assert_eq!((&row["status"], &row["description"]), (&json!("suspended"), &json!("third")));
 
     let first = update("scope", scope, "\"name\": \"first\"");
     let second = update("scope", scope, "\"purpose\": \"second\"");
@@ -183,46 +149,23 @@ fn two_updates_of_one_row_both_take_effect() {
     contend(&mut t, &append, (begin, &tokens), "COMMIT").unwrap();
     contend(&mut t, &tokens, (begin, &append), "COMMIT").unwrap();
     let row = t.scope_row();
-    assert_eq!(
-        (&row["name"], &row["purpose"]),
-        (&json!("first"), &json!("second"))
-    );
-    assert_eq!(
-        (&row["tokens_used"], &row["turn_count"]),
-        (&json!(37), &json!(4))
-    );
+    assert_eq!((&row["name"], &row["purpose"]), (&json!("first"), &json!("second")));
+    assert_eq!((&row["tokens_used"], &row["turn_count"]), (&json!(37), &json!(4)));
     assert_eq!(row["version"], json!(3));
 
     // With an update by plain SQL, both ways.
     let raw = format!("UPDATE caliber_scope SET metadata = '[1]' WHERE scope_id = '{scope}'");
     contend(&mut t, &raw, (begin, &append), "COMMIT").unwrap();
-    contend(
-        &mut t,
-        &append,
-        (begin, &raw.replace("[1]", "[2]")),
-        "COMMIT",
-    )
-    .unwrap();
+    contend(&mut t, &append, (begin, &raw.replace("[1]", "[2]")), "COMMIT").unwrap();
     let row = t.scope_row();
-    assert_eq!(
-        (&row["metadata"], &row["tokens_used"]),
-        (&json!([2]), &json!(51))
-    );
+    assert_eq!((&row["metadata"], &row["tokens_used"]), (&json!([2]), &json!(51)));
 
     // A writer that gives up leaves nothing.
     let first = update("scope", scope, "\"name\": \"given up\"");
-    contend(
-        &mut t,
-        &first,
-        (begin, &update("scope", scope, "\"purpose\": \"kept\"")),
-        "ROLLBACK",
-    )
-    .unwrap();
+    contend(&mut t, &first, (begin, &update("scope", scope, "\"purpose\": \"kept\"")), "ROLLBACK")
+        .unwrap();
     let row = t.scope_row();
-    assert_eq!(
-        (&row["name"], &row["purpose"]),
-        (&json!("first"), &json!("kept"))
-    );
+    assert_eq!((&row["name"], &row["purpose"]), (&json!("first"), &json!("kept")));
 }
 
 /// Calls that change one row each: its table, and the call.
@@ -284,9 +227,7 @@ fn a_snapshot_does_not_see_later_commits_but_its_own_writes() {
     assert_eq!(reader.one::<i64>(&count(scope)), 1);
     let tokens = format!("SELECT (caliber_scope_get('{scope}')).turn_count");
     assert_eq!(reader.one::<i32>(&tokens), 1);
-    reader.run(&format!(
-        "SELECT caliber_turn_create('{other_scope}', 'user', 'own')"
-    ));
+    reader.run(&format!("SELECT caliber_turn_create('{other_scope}', 'user', 'own')"));
     assert_eq!(reader.one::<i64>(&count(other_scope)), 1);
     assert_eq!(reader.one::<i64>(&count(scope)), 1);
     reader.run("COMMIT");
@@ -302,29 +243,15 @@ fn serializable_transactions_do_not_skew() {
     // Each appends to its scope because the other's is empty.
     for (i, db) in connections.iter_mut().enumerate() {
         db.run("BEGIN ISOLATION LEVEL SERIALIZABLE");
-        let read = format!(
-            "SELECT count(*) FROM caliber_turn_get_by_scope('{}')",
-            scopes[1 - i]
-        );
+        let read = format!("SELECT count(*) FROM caliber_turn_get_by_scope('{}')", scopes[1 - i]);
         assert_eq!(db.one::<i64>(&read), 0);
     }
     for (i, db) in connections.iter_mut().enumerate() {
-        let append = format!(
-            "SELECT caliber_turn_create('{}', 'user', 'first!')",
-            scopes[i]
-        );
-        failed.extend(
-            db.attempt(&append)
-                .map_err(|error| sqlstate(&error, &append))
-                .err(),
-        );
+        let append = format!("SELECT caliber_turn_create('{}', 'user', 'first!')", scopes[i]);
+        failed.extend(db.attempt(&append).map_err(|error| sqlstate(&error, &append)).err());
     }
     for db in &mut connections {
-        failed.extend(
-            db.attempt("COMMIT")
-                .map_err(|error| sqlstate(&error, "COMMIT"))
-                .err(),
-        );
+        failed.extend(db.attempt("COMMIT").map_err(|error| sqlstate(&error, "COMMIT")).err());
     }
     assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_turn"), 1);
     assert_eq!(failed, ["40001"]);
@@ -348,16 +275,10 @@ fn of_many_with_the_same_expected_version_one_wins() {
         });
         assert_eq!(won.iter().filter(|&&won| won).count(), 1);
         let winner = won.iter().position(|&won| won).unwrap();
-        assert_eq!(
-            t.trajectory_row()["name"],
-            json!(format!("{round} {winner}"))
-        );
+        assert_eq!(t.trajectory_row()["name"], json!(format!("{round} {winner}")));
     }
     let won = at_once(&t, |_, db| {
-        db.attempt(&format!(
-            "SELECT caliber_scope_close('{scope}', expected_version => 1)"
-        ))
-        .is_ok()
+        db.attempt(&format!("SELECT caliber_scope_close('{scope}', expected_version => 1)")).is_ok()
     });
     assert_eq!(won.iter().filter(|&&won| won).count(), 1);
 }
@@ -368,21 +289,9 @@ fn creates(t: &mut Tree) -> Vec<(&'static str, Uuid, String)> {
     let mut id = || t.db.one::<Uuid>("SELECT caliber_new_id()");
     let (a, b, c) = (id(), id(), id());
     vec![
-        (
-            "trajectory",
-            a,
-            format!("caliber_trajectory_create('n', trajectory_id => '{a}')"),
-        ),
-        (
-            "scope",
-            b,
-            format!("caliber_scope_create('{trajectory}', 'n', 5, scope_id => '{b}')"),
-        ),
-        (
-            "turn",
-            c,
-            format!("caliber_turn_create('{scope}', 'user', 'x', 3, turn_id => '{c}')"),
-        ),
+        ("trajectory", a, format!("caliber_trajectory_create('n', trajectory_id => '{a}')")),
+        ("scope", b, format!("caliber_scope_create('{trajectory}', 'n', 5, scope_id => '{b}')")),
+        ("turn", c, format!("caliber_turn_create('{scope}', 'user', 'x', 3, turn_id => '{c}')")),
     ]
 }
 
@@ -403,16 +312,13 @@ fn of_many_creates_with_one_id_one_row_remains() {
                 }
                 assert_eq!(db.one::<Uuid>(&sql), id, "afterwards all agree");
             });
-            let rows: i64 = t.db.one(&format!(
-                "SELECT count(*) FROM caliber_{entity} WHERE {entity}_id = '{id}'"
-            ));
+            let rows: i64 = t
+                .db
+                .one(&format!("SELECT count(*) FROM caliber_{entity} WHERE {entity}_id = '{id}'"));
             assert_eq!(rows, 1);
         }
         let row = t.scope_row();
-        assert_eq!(
-            (&row["turn_count"], &row["tokens_used"]),
-            (&json!(round), &json!(3 * round))
-        );
+        assert_eq!((&row["turn_count"], &row["tokens_used"]), (&json!(round), &json!(3 * round)));
     }
 }
 
@@ -422,24 +328,14 @@ fn a_create_waits_for_another_with_its_id() {
     for (entity, id, call) in creates(&mut t) {
         let sql = format!("SELECT {call}");
         contend(&mut t, &sql, ("BEGIN", &sql), "ROLLBACK").unwrap();
-        assert_ne!(
-            t.db.json(&format!("caliber_{entity}_get('{id}')")),
-            Value::Null
-        );
+        assert_ne!(t.db.json(&format!("caliber_{entity}_get('{id}')")), Value::Null);
     }
     for (entity, id, call) in creates(&mut t) {
         let sql = format!("SELECT {call}");
         let outcome = contend(&mut t, &sql, ("BEGIN", &sql), "COMMIT");
-        let expected = if entity == "turn" {
-            Ok(())
-        } else {
-            Err("23505".to_owned())
-        };
+        let expected = if entity == "turn" { Ok(()) } else { Err("23505".to_owned()) };
         assert_eq!(outcome, expected, "{call}");
-        assert_ne!(
-            t.db.json(&format!("caliber_{entity}_get('{id}')")),
-            Value::Null
-        );
+        assert_ne!(t.db.json(&format!("caliber_{entity}_get('{id}')")), Value::Null);
     }
 }
 
@@ -449,20 +345,14 @@ fn a_state_is_checked_after_waiting_for_it() {
     let (trajectory, scope) = (t.trajectory, t.scope);
     let suspend = format!("SELECT caliber_trajectory_set_status('{trajectory}', 'suspended')");
     let open = format!("SELECT caliber_scope_create('{trajectory}', 'n', 5)");
-    assert_eq!(
-        contend(&mut t, &suspend, ("BEGIN", &open), "COMMIT"),
-        Err("55000".to_owned())
-    );
+    assert_eq!(contend(&mut t, &suspend, ("BEGIN", &open), "COMMIT"), Err("55000".to_owned()));
     t.db.run(&suspend.replace("suspended", "active"));
     contend(&mut t, &suspend, ("BEGIN", &open), "ROLLBACK").unwrap();
     contend(&mut t, &open, ("BEGIN", &suspend), "COMMIT").unwrap();
     let close = format!("SELECT caliber_scope_close('{scope}')");
     let append = format!("SELECT caliber_turn_create('{scope}', 'user', 'x')");
     contend(&mut t, &close, ("BEGIN", &append), "ROLLBACK").unwrap();
-    assert_eq!(
-        contend(&mut t, &close, ("BEGIN", &append), "COMMIT"),
-        Err("55000".to_owned())
-    );
+    assert_eq!(contend(&mut t, &close, ("BEGIN", &append), "COMMIT"), Err("55000".to_owned()));
     assert_eq!(t.scope_row()["turn_count"], json!(1));
 }
 
@@ -475,12 +365,7 @@ fn a_fence_is_checked_after_waiting_for_it() {
     let append = |fence: i64| {
         format!("SELECT caliber_turn_create('{scope}', 'user', 'x', fence => {fence})")
     };
-    let outcome = contend(
-        &mut t,
-        &append(holder),
-        ("BEGIN", &append(former)),
-        "COMMIT",
-    );
+    let outcome = contend(&mut t, &append(holder), ("BEGIN", &append(former)), "COMMIT");
     assert_eq!(outcome, Err("55006".to_owned()));
     // The same through a lease on the trajectory, which several scopes share.
     let trajectory = t.trajectory;
@@ -546,9 +431,7 @@ fn deleting_a_tree_that_is_written_does_not_deadlock() {
     let child: Uuid = t.db.one(&format!(
         "SELECT caliber_trajectory_create('child', parent_trajectory_id => '{root}')"
     ));
-    let scope: Uuid = t.db.one(&format!(
-        "SELECT caliber_scope_create('{child}', 's', 1000)"
-    ));
+    let scope: Uuid = t.db.one(&format!("SELECT caliber_scope_create('{child}', 's', 1000)"));
     let append = format!("SELECT caliber_turn_create('{scope}', 'user', 'x')");
     t.db.run(&append);
     let (mut writer, mut deleter, mut late) = (t.connect(), t.connect(), t.connect());
@@ -561,10 +444,8 @@ fn deleting_a_tree_that_is_written_does_not_deadlock() {
             threads.spawn(move || deleter.attempt(&delete).map_err(|e| sqlstate(&e, &delete)));
         t.db.wait_until_blocked(deleter_pid);
         let late_append = append.clone();
-        let appended = threads.spawn(move || {
-            late.attempt(&late_append)
-                .map_err(|e| sqlstate(&e, &late_append))
-        });
+        let appended = threads
+            .spawn(move || late.attempt(&late_append).map_err(|e| sqlstate(&e, &late_append)));
         t.db.wait_until_blocked(late_pid);
         writer.run("COMMIT");
         assert_eq!(deleted.join().unwrap(), Ok(()));
@@ -586,9 +467,7 @@ fn trees_are_deleted_under_load() {
             "SELECT caliber_trajectory_create('child', parent_trajectory_id => '{root}')"
         ));
         let scopes: Vec<Uuid> = [root, child]
-            .map(|id| {
-                t.db.one(&format!("SELECT caliber_scope_create('{id}', 's', 1000)"))
-            })
+            .map(|id| t.db.one(&format!("SELECT caliber_scope_create('{id}', 's', 1000)")))
             .to_vec();
         let over = AtomicBool::new(false);
         at_once(&t, |number, db| {
@@ -609,19 +488,12 @@ fn trees_are_deleted_under_load() {
                 };
                 if let Err(error) = db.attempt(&sql) {
                     let state = sqlstate(&error, &sql);
-                    assert!(
-                        ["23503", "P0002"].contains(&&*state),
-                        "{}",
-                        show(&error, &sql)
-                    );
+                    assert!(["23503", "P0002"].contains(&&*state), "{}", show(&error, &sql));
                     break;
                 }
             }
         });
-        assert_eq!(
-            t.db.one::<i64>("SELECT count(*) FROM caliber_trajectory"),
-            1
-        );
+        assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_trajectory"), 1);
         assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_turn"), 0);
     }
 }
@@ -675,23 +547,13 @@ fn a_waiting_call_can_be_given_up() {
         let pid = waiting.pid();
         thread::scope(|scope| {
             let outcome = scope.spawn(|| {
-                let outcome = waiting
-                    .attempt(&mutation)
-                    .map_err(|e| sqlstate(&e, &mutation));
-                assert_eq!(
-                    waiting.one::<i32>("SELECT 1"),
-                    1,
-                    "the connection goes on working"
-                );
+                let outcome = waiting.attempt(&mutation).map_err(|e| sqlstate(&e, &mutation));
+                assert_eq!(waiting.one::<i32>("SELECT 1"), 1, "the connection goes on working");
                 outcome
             });
             t.db.wait_until_blocked(pid);
             t.db.run(&format!("SELECT pg_cancel_backend({pid})"));
-            assert_eq!(
-                outcome.join().unwrap(),
-                Err("57014".to_owned()),
-                "{mutation}"
-            );
+            assert_eq!(outcome.join().unwrap(), Err("57014".to_owned()), "{mutation}");
         });
         holding.run("ROLLBACK");
         assert_eq!((t.trajectory_row(), t.scope_row()), before);

@@ -77,11 +77,7 @@ fn run_blocks(path: &str, blocks: &[(usize, String)], mut db: Db) {
 fn the_examples_of_the_reference_run() {
     let database = Database::new("docs_reference");
     let blocks = sql_blocks(&document("docs/sql.md").expect("docs/sql.md"));
-    assert!(
-        blocks.len() > 10,
-        "docs/sql.md has {} examples",
-        blocks.len()
-    );
+    assert!(blocks.len() > 10, "docs/sql.md has {} examples", blocks.len());
     let mut db = database.connect();
     db.run("CREATE EXTENSION \"caliber-pg\" CASCADE; SELECT caliber_init()");
     run_blocks("docs/sql.md", &blocks, db);
@@ -89,9 +85,7 @@ fn the_examples_of_the_reference_run() {
 
 #[test]
 fn the_examples_of_the_readme_run() {
-    let blocks = document("README.md")
-        .map(|text| sql_blocks(&text))
-        .unwrap_or_default();
+    let blocks = document("README.md").map(|text| sql_blocks(&text)).unwrap_or_default();
     let database = Database::new("docs_readme");
     let mut db = database.connect();
     db.run("CREATE EXTENSION \"caliber-pg\" CASCADE; SELECT caliber_init()");
@@ -101,9 +95,7 @@ fn the_examples_of_the_readme_run() {
 /// The names of a documented function's arguments, by its name.
 fn documented() -> BTreeMap<String, Vec<String>> {
     let text = document("docs/sql.md").expect("docs/sql.md");
-    let headings = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("### `caliber_"));
+    let headings = text.lines().filter_map(|line| line.strip_prefix("### `caliber_"));
     headings
         .map(|heading| {
             let (name, rest) = heading.split_once('(').expect("a signature");
@@ -134,16 +126,11 @@ fn the_reference_describes_the_functions_that_there_are() {
         rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let documented = documented();
     for (name, arguments) in &there {
-        let found = documented
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} is not in docs/sql.md"));
+        let found = documented.get(name).unwrap_or_else(|| panic!("{name} is not in docs/sql.md"));
         assert_eq!(found, arguments, "{name}");
     }
     for name in documented.keys() {
-        assert!(
-            there.contains_key(name),
-            "docs/sql.md describes {name}, which is not there"
-        );
+        assert!(there.contains_key(name), "docs/sql.md describes {name}, which is not there");
     }
 }
 
@@ -152,9 +139,6 @@ fn only_blocks_marked_as_sql_are_examples() {
     let text = "a\n```sql\nSELECT 1;\n```\n```\nno\n```\n```sql\nSELECT 2;\nSELECT 3;\n```\n";
     assert_eq!(
         sql_blocks(text),
-        [
-            (3, "SELECT 1;\n".to_owned()),
-            (9, "SELECT 2;\nSELECT 3;\n".to_owned())
-        ]
+        [(3, "SELECT 1;\n".to_owned()), (9, "SELECT 2;\nSELECT 3;\n".to_owned())]
     );
 }

@@ -31,32 +31,14 @@ fn writes(t: &Tree) -> Vec<String> {
 fn reads(t: &Tree) -> Vec<(&'static str, String)> {
     let (trajectory, scope) = (t.trajectory, t.scope);
     vec![
-        (
-            "caliber_trajectory",
-            format!("caliber_trajectory_get('{trajectory}')"),
-        ),
-        (
-            "caliber_trajectory",
-            "caliber_trajectory_list_by_status('active')".to_owned(),
-        ),
-        (
-            "caliber_trajectory",
-            format!("caliber_trajectory_list_children('{trajectory}')"),
-        ),
+        ("caliber_trajectory", format!("caliber_trajectory_get('{trajectory}')")),
+        ("caliber_trajectory", "caliber_trajectory_list_by_status('active')".to_owned()),
+        ("caliber_trajectory", format!("caliber_trajectory_list_children('{trajectory}')")),
         ("caliber_scope", format!("caliber_scope_get('{scope}')")),
-        (
-            "caliber_scope",
-            format!("caliber_scope_get_current('{trajectory}')"),
-        ),
-        (
-            "caliber_scope",
-            format!("caliber_scope_list_by_trajectory('{trajectory}')"),
-        ),
+        ("caliber_scope", format!("caliber_scope_get_current('{trajectory}')")),
+        ("caliber_scope", format!("caliber_scope_list_by_trajectory('{trajectory}')")),
         ("caliber_turn", format!("caliber_turn_get('{scope}')")),
-        (
-            "caliber_turn",
-            format!("caliber_turn_get_by_scope('{scope}')"),
-        ),
+        ("caliber_turn", format!("caliber_turn_get_by_scope('{scope}')")),
         ("caliber_turn", format!("caliber_turn_tail('{scope}')")),
     ]
 }
@@ -130,9 +112,7 @@ fn triggers_fire_in_the_executors_order() {
         ]
     );
     let id = t.trajectory;
-    t.db.run(&format!(
-        "SELECT caliber_trajectory_update('{id}', '{{\"name\": \"x\"}}')"
-    ));
+    t.db.run(&format!("SELECT caliber_trajectory_update('{id}', '{{\"name\": \"x\"}}')"));
     assert_eq!(
         fired(&mut t.db),
         [
@@ -150,11 +130,7 @@ fn triggers_fire_in_the_executors_order() {
         ("BEFORE DELETE caliber_trajectory", 1),
         ("AFTER DELETE caliber_trajectory", 1),
     ] {
-        assert_eq!(
-            fired.iter().filter(|line| *line == what).count(),
-            times,
-            "{what}: {fired:?}"
-        );
+        assert_eq!(fired.iter().filter(|line| *line == what).count(), times, "{what}: {fired:?}");
     }
 }
 
@@ -179,11 +155,7 @@ fn transition_tables_hold_the_rows() {
     ));
     assert_eq!(
         fired(&mut t.db),
-        [
-            "INSERT new rows 2",
-            "INSERT new rows 1",
-            "UPDATE from task to other"
-        ]
+        ["INSERT new rows 2", "INSERT new rows 1", "UPDATE from task to other"]
     );
     t.db.run(&format!(
         "SELECT caliber_trajectory_create('child', parent_trajectory_id => '{id}');
@@ -234,16 +206,12 @@ fn a_before_trigger_may_leave_the_row_out() {
     );
     let messages =
         json!([{"role": "user", "content": "skip"}, {"role": "user", "content": "keep"}]);
-    let ids: Vec<Uuid> = t.db.all(&format!(
-        "SELECT caliber_turn_append_many('{scope}', '{messages}')"
-    ));
+    let ids: Vec<Uuid> =
+        t.db.all(&format!("SELECT caliber_turn_append_many('{scope}', '{messages}')"));
     assert_eq!(ids.len(), 1);
     assert_eq!(t.db.all::<i32>("SELECT sequence FROM caliber_turn"), [0]);
     let row = t.scope_row();
-    assert_eq!(
-        (&row["turn_count"], &row["tokens_used"]),
-        (&json!(1), &json!(1))
-    );
+    assert_eq!((&row["turn_count"], &row["tokens_used"]), (&json!(1), &json!(1)));
     let before = t.trajectory_row();
     let call = format!("caliber_trajectory_update('{id}', '{{\"name\": \"x\"}}')");
     assert_eq!(t.db.json(&call), Value::Null);
@@ -266,13 +234,8 @@ fn a_before_trigger_may_change_the_row() {
     let turn = t.db.json(&format!("caliber_turn_get('{id}')"));
     assert_eq!(turn["content"], json!("LOUD"));
     let id = t.trajectory;
-    let row = t.db.json(&format!(
-        "caliber_trajectory_update('{id}', '{{\"name\": \"QUIET\"}}')"
-    ));
-    assert_eq!(
-        (&row["name"], &row["description"]),
-        (&json!("quiet"), &json!("by trigger"))
-    );
+    let row = t.db.json(&format!("caliber_trajectory_update('{id}', '{{\"name\": \"QUIET\"}}')"));
+    assert_eq!((&row["name"], &row["description"]), (&json!("quiet"), &json!("by trigger")));
     assert_eq!(row, t.trajectory_row());
 }
 
@@ -305,8 +268,7 @@ fn a_trigger_may_call_the_functions() {
     ));
     t.append("'user', 'one'");
     t.append("'user', 'two'");
-    let echoes: Vec<String> =
-        t.db.all(&format!("SELECT content FROM caliber_turn_tail('{log}')"));
+    let echoes: Vec<String> = t.db.all(&format!("SELECT content FROM caliber_turn_tail('{log}')"));
     assert_eq!(echoes, ["echo of one", "echo of two"]);
 }
 
@@ -331,16 +293,8 @@ fn a_trigger_may_append_to_the_scope_that_is_appended_to() {
             // It works, or it is refused as a trigger's change of the same row is.
             let sql = format!("SELECT {call}");
             if let Err(error) = t.db.attempt(&sql) {
-                let code = error
-                    .as_db_error()
-                    .expect("the server lives")
-                    .code()
-                    .code()
-                    .to_owned();
-                assert!(
-                    ["27000", "23505"].contains(&&*code),
-                    "{time} {call}: {error:?}"
-                );
+                let code = error.as_db_error().expect("the server lives").code().code().to_owned();
+                assert!(["27000", "23505"].contains(&&*code), "{time} {call}: {error:?}");
                 assert_eq!(t.db.rows_of("caliber_turn"), before);
             }
             let (sum, count): (i64, i64) = {
@@ -405,9 +359,8 @@ fn added_columns_behave_as_in_sql() {
             ADD CONSTRAINT no_x CHECK (label <> 'X')",
     );
     let id = t.append("'user', 'two words'");
-    let row: Value = t.db.one(&format!(
-        "SELECT to_jsonb(t) FROM caliber_turn t WHERE turn_id = '{id}'"
-    ));
+    let row: Value =
+        t.db.one(&format!("SELECT to_jsonb(t) FROM caliber_turn t WHERE turn_id = '{id}'"));
     assert_eq!(
         (&row["ticket"], &row["mood"], &row["words"]),
         (&json!(2), &json!("calm"), &json!(2))
@@ -423,21 +376,12 @@ fn added_columns_behave_as_in_sql() {
              VALUES ('{scope}', 99, 'user', '{content}', 1)"
         );
         for sql in [call, raw] {
-            assert_eq!(
-                t.refused(&sql, "23514").constraint(),
-                Some(constraint),
-                "{sql}"
-            );
+            assert_eq!(t.refused(&sql, "23514").constraint(), Some(constraint), "{sql}");
         }
     }
     let id = t.trajectory;
-    t.db.run(&format!(
-        "SELECT caliber_trajectory_update('{id}', '{{\"name\": \"y\"}}')"
-    ));
-    assert_eq!(
-        t.db.all::<String>("SELECT label FROM caliber_trajectory"),
-        ["Y"]
-    );
+    t.db.run(&format!("SELECT caliber_trajectory_update('{id}', '{{\"name\": \"y\"}}')"));
+    assert_eq!(t.db.all::<String>("SELECT label FROM caliber_trajectory"), ["Y"]);
     let error = t.refused(
         &format!("SELECT caliber_trajectory_update('{id}', '{{\"name\": \"x\"}}')"),
         "23514",
@@ -445,10 +389,7 @@ fn added_columns_behave_as_in_sql() {
     assert_eq!(error.constraint(), Some("no_x"));
     // A column that nothing fills.
     t.db.run("ALTER TABLE caliber_turn ALTER COLUMN mood DROP DEFAULT");
-    let error = t.refused(
-        &format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"),
-        "23502",
-    );
+    let error = t.refused(&format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"), "23502");
     assert_eq!(error.column(), Some("mood"));
 }
 
@@ -461,15 +402,9 @@ fn the_defaults_of_the_table_are_used() {
          ALTER TABLE caliber_turn ALTER COLUMN turn_id SET DEFAULT '{fixed}'"
     ));
     assert_eq!(t.append("'user', 'x'"), Uuid::parse_str(fixed).unwrap());
-    assert_eq!(
-        t.db.json(&format!("caliber_turn_get('{fixed}')"))["metadata"],
-        json!({"d": 1})
-    );
+    assert_eq!(t.db.json(&format!("caliber_turn_get('{fixed}')"))["metadata"], json!({"d": 1}));
     let scope = t.scope;
-    let error = t.refused(
-        &format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"),
-        "23505",
-    );
+    let error = t.refused(&format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"), "23505");
     assert_eq!(error.constraint(), Some("caliber_turn_pkey"));
 }
 
@@ -515,34 +450,19 @@ fn user_indexes_of_every_kind_are_kept_up() {
     ));
     t.db.run("SET enable_seqscan = off");
     for (condition, index) in [
-        (
-            "caliber_turn WHERE lower(content) = 'hello' AND role = 'system'",
-            "one_greeting",
-        ),
+        ("caliber_turn WHERE lower(content) = 'hello' AND role = 'system'", "one_greeting"),
         ("caliber_turn WHERE metadata @> '{\"k\": 1}'", "by_metadata"),
         ("caliber_turn WHERE content = 'HELLO'", "by_hash"),
         ("caliber_scope WHERE purpose = 'found'", "by_purpose"),
         ("caliber_trajectory WHERE lower(name) = 'neu'", "by_name"),
-        (
-            "caliber_trajectory WHERE outcome @> '{\"done\": true}'",
-            "by_outcome",
-        ),
+        ("caliber_trajectory WHERE outcome @> '{\"done\": true}'", "by_outcome"),
     ] {
-        let plan =
-            t.db.all::<String>(&format!("EXPLAIN SELECT * FROM {condition}"))
-                .join("\n");
+        let plan = t.db.all::<String>(&format!("EXPLAIN SELECT * FROM {condition}")).join("\n");
         assert!(plan.contains(index), "{condition}: {plan}");
-        assert_eq!(
-            t.db.one::<i64>(&format!("SELECT count(*) FROM {condition}")),
-            1,
-            "{condition}"
-        );
+        assert_eq!(t.db.one::<i64>(&format!("SELECT count(*) FROM {condition}")), 1, "{condition}");
     }
     t.db.run("SET enable_seqscan = on");
-    assert_eq!(
-        t.db.one::<i64>("SELECT count(*) FROM caliber_turn WHERE created_at <= now()"),
-        2
-    );
+    assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_turn WHERE created_at <= now()"), 2);
 }
 
 #[test]
@@ -555,9 +475,7 @@ fn deferred_constraints_are_checked_at_commit() {
     t.append("'user', 'x'");
     t.db.run("BEGIN");
     let duplicate = t.append("'user', 'x'");
-    t.db.run(&format!(
-        "DELETE FROM caliber_turn WHERE turn_id = '{duplicate}'"
-    ));
+    t.db.run(&format!("DELETE FROM caliber_turn WHERE turn_id = '{duplicate}'"));
     t.db.run("COMMIT");
     let twice = format!("BEGIN; SELECT caliber_turn_create('{scope}', 'user', 'x'); COMMIT");
     assert_eq!(t.refused(&twice, "23505").constraint(), Some("once"));
@@ -569,19 +487,13 @@ fn deferred_constraints_are_checked_at_commit() {
          DEFERRABLE INITIALLY DEFERRED",
     );
     let append = format!("SELECT caliber_turn_create('{scope}', 'user', 'y')");
-    t.db.run(&format!(
-        "BEGIN; {append}; INSERT INTO known VALUES ('y'); COMMIT"
-    ));
+    t.db.run(&format!("BEGIN; {append}; INSERT INTO known VALUES ('y'); COMMIT"));
     let unknown = append.replace("'y'", "'z'");
     assert_eq!(
-        t.refused(&format!("BEGIN; {unknown}; COMMIT"), "23503")
-            .constraint(),
+        t.refused(&format!("BEGIN; {unknown}; COMMIT"), "23503").constraint(),
         Some("known")
     );
-    t.refused(
-        &format!("BEGIN; SET CONSTRAINTS known IMMEDIATE; {unknown}"),
-        "23503",
-    );
+    t.refused(&format!("BEGIN; SET CONSTRAINTS known IMMEDIATE; {unknown}"), "23503");
 }
 
 #[test]
@@ -643,16 +555,10 @@ fn foreign_keys_raise_what_sql_raises() {
     t.db.run("CREATE TABLE quote (turn_id uuid REFERENCES caliber_turn (turn_id))");
     let id = t.append("'user', 'quoted'");
     t.db.run(&format!("INSERT INTO quote VALUES ('{id}')"));
-    t.refused(
-        &format!("SELECT caliber_trajectory_delete('{trajectory}')"),
-        "23503",
-    );
+    t.refused(&format!("SELECT caliber_trajectory_delete('{trajectory}')"), "23503");
     t.db.run("TRUNCATE quote");
     t.db.run(&format!("SELECT caliber_trajectory_delete('{trajectory}')"));
-    assert_eq!(
-        t.db.json(&format!("caliber_scope_get('{scope}')")),
-        Value::Null
-    );
+    assert_eq!(t.db.json(&format!("caliber_scope_get('{scope}')")), Value::Null);
 }
 
 /// A role with a name of the test's own, dropped when it goes away.
@@ -709,11 +615,7 @@ fn every_function_needs_its_table_privileges() {
             (call, needed)
         })
         .collect();
-    needs.extend(
-        reads(&t)
-            .into_iter()
-            .map(|(table, call)| (call, vec![(table, "SELECT")])),
-    );
+    needs.extend(reads(&t).into_iter().map(|(table, call)| (call, vec![(table, "SELECT")])));
     for (call, needed) in needs {
         // A new trajectory's parent is only locked by the foreign key, as its owner.
         let must: Vec<_> = needed
@@ -727,28 +629,17 @@ fn every_function_needs_its_table_privileges() {
             }
             t.db.run(&format!("SET LOCAL ROLE {}", role.0));
             let error =
-                t.db.attempt(&format!("SELECT {call}"))
-                    .expect_err(&format!("{missing:?}: {call}"));
+                t.db.attempt(&format!("SELECT {call}")).expect_err(&format!("{missing:?}: {call}"));
             let error = error.as_db_error().unwrap();
-            assert_eq!(
-                error.code().code(),
-                "42501",
-                "without {missing:?} {call}: {error:?}"
-            );
-            assert!(
-                error.message().contains(missing.0),
-                "{missing:?} {call}: {error:?}"
-            );
+            assert_eq!(error.code().code(), "42501", "without {missing:?} {call}: {error:?}");
+            assert!(error.message().contains(missing.0), "{missing:?} {call}: {error:?}");
             t.db.run("ROLLBACK");
         }
         t.db.run("BEGIN");
         for (table, privilege) in &needed {
             t.db.run(&format!("GRANT {privilege} ON {table} TO {}", role.0));
         }
-        t.db.run(&format!(
-            "SET LOCAL ROLE {}; SELECT {call}; ROLLBACK",
-            role.0
-        ));
+        t.db.run(&format!("SET LOCAL ROLE {}; SELECT {call}; ROLLBACK", role.0));
     }
 }
 
@@ -766,15 +657,9 @@ fn a_new_fence_needs_to_read_the_leases() {
     let call = format!("SET ROLE {}; {append}", role.0);
     let error = t.db.refused(&call, "42501");
     assert!(error.message().contains("caliber_lock"), "{error:?}");
-    t.db.run(&format!(
-        "RESET ROLE; GRANT SELECT ON caliber_lock TO {}",
-        role.0
-    ));
+    t.db.run(&format!("RESET ROLE; GRANT SELECT ON caliber_lock TO {}", role.0));
     t.db.run(&call);
-    t.db.run(&format!(
-        "RESET ROLE; REVOKE SELECT ON caliber_lock FROM {}",
-        role.0
-    ));
+    t.db.run(&format!("RESET ROLE; REVOKE SELECT ON caliber_lock FROM {}", role.0));
     // The remembered one is only compared.
     t.db.run(&call);
     t.db.run("RESET ROLE");
@@ -790,15 +675,9 @@ fn privileges_on_all_columns_are_as_good() {
                   WHERE attrelid = 'caliber_turn'::regclass AND attnum > 0",
     );
     let get = format!("SET ROLE {}; SELECT caliber_turn_get('{id}')", role.0);
-    t.db.run(&format!(
-        "GRANT SELECT (turn_id, content) ON caliber_turn TO {}",
-        role.0
-    ));
+    t.db.run(&format!("GRANT SELECT (turn_id, content) ON caliber_turn TO {}", role.0));
     t.db.refused(&get, "42501");
-    t.db.run(&format!(
-        "RESET ROLE; GRANT SELECT ({columns}) ON caliber_turn TO {}",
-        role.0
-    ));
+    t.db.run(&format!("RESET ROLE; GRANT SELECT ({columns}) ON caliber_turn TO {}", role.0));
     t.db.run(&get);
     t.db.run("RESET ROLE");
 }
@@ -834,12 +713,8 @@ fn row_level_security_is_never_bypassed() {
     let mut calls = writes(&t);
     calls.extend(reads(&t).into_iter().map(|(_, call)| call));
     for call in &calls {
-        let error =
-            t.db.refused(&format!("SET ROLE {}; SELECT {call}", role.0), "0A000");
-        assert!(
-            error.hint().unwrap_or_default().contains("SQL"),
-            "{error:?}"
-        );
+        let error = t.db.refused(&format!("SET ROLE {}; SELECT {call}", role.0), "0A000");
+        assert!(error.hint().unwrap_or_default().contains("SQL"), "{error:?}");
         assert!(error.message().contains("caliber_"), "{error:?}");
         t.db.run("RESET ROLE");
     }
@@ -865,9 +740,7 @@ fn read_only_transactions_read_only() {
 fn tables_with_rewrite_rules_are_refused() {
     for table in TREE_TABLES {
         let mut t = Tree::new("executor");
-        t.db.run(&format!(
-            "CREATE RULE quiet AS ON INSERT TO {table} DO ALSO NOTHING"
-        ));
+        t.db.run(&format!("CREATE RULE quiet AS ON INSERT TO {table} DO ALSO NOTHING"));
         let calls = writes(&t);
         let call = match *table {
             "caliber_trajectory" => &calls[0],
@@ -894,10 +767,7 @@ fn partitioned_tables_are_refused() {
     let calls = writes(&t);
     let mut refused = vec![calls[5].clone(), calls[6].clone(), calls[9].clone()];
     refused.extend(
-        reads(&t)
-            .into_iter()
-            .filter(|(table, _)| *table == "caliber_turn")
-            .map(|(_, call)| call),
+        reads(&t).into_iter().filter(|(table, _)| *table == "caliber_turn").map(|(_, call)| call),
     );
     for call in refused {
         let error = t.refused(&format!("SELECT {call}"), "0A000");
@@ -915,29 +785,19 @@ fn a_missing_table_says_how_to_make_it() {
     calls.extend(reads(&t).into_iter().map(|(_, call)| call));
     for call in &calls {
         let error = t.db.refused(&format!("SELECT {call}"), "42P01");
-        assert!(
-            error.hint().unwrap_or_default().contains("caliber_init()"),
-            "{error:?}"
-        );
+        assert!(error.hint().unwrap_or_default().contains("caliber_init()"), "{error:?}");
     }
     t.db.run("SET caliber.schema = 'there is no such schema'");
     for call in &calls {
         let sql = format!("SELECT {call}");
         let error = t.db.attempt(&sql).expect_err(&sql);
         let error = error.as_db_error().unwrap();
-        assert!(
-            ["42P01", "3F000"].contains(&error.code().code()),
-            "{error:?}"
-        );
-        assert!(
-            error.hint().unwrap_or_default().contains("caliber"),
-            "{error:?}"
-        );
+        assert!(["42P01", "3F000"].contains(&error.code().code()), "{error:?}");
+        assert!(error.hint().unwrap_or_default().contains("caliber"), "{error:?}");
     }
     t.db.run("SET caliber.schema = ''");
     let error =
-        t.db.attempt(&format!("SELECT caliber_turn_tail('{scope}')"))
-            .expect_err("no schema");
+        t.db.attempt(&format!("SELECT caliber_turn_tail('{scope}')")).expect_err("no schema");
     let code = error.as_db_error().unwrap().code().code().to_owned();
     assert!(["42P01", "3F000"].contains(&&*code), "{error:?}");
     // A schema whose name needs quotes.
@@ -945,10 +805,7 @@ fn a_missing_table_says_how_to_make_it() {
     t.db.run("SET caliber.schema = 'O''Brien''s \"memory\"'");
     t.db.run("SELECT caliber_init('O''Brien''s \"memory\"', 8)");
     let id: Uuid = t.db.one("SELECT caliber_trajectory_create('quoted')");
-    assert_ne!(
-        t.db.json(&format!("caliber_trajectory_get('{id}')")),
-        Value::Null
-    );
+    assert_ne!(t.db.json(&format!("caliber_trajectory_get('{id}')")), Value::Null);
     t.db.run("SET client_min_messages = error; DROP SCHEMA \"O'Brien's \"\"memory\"\"\" CASCADE");
 }
 
@@ -997,14 +854,8 @@ fn a_missing_index_is_named() {
         ),
     ] {
         let error = t.refused(&format!("BEGIN; {ddl}; SELECT {call}"), "42P16");
-        assert!(
-            error.detail().unwrap_or_default().contains("index"),
-            "{error:?}"
-        );
-        assert!(
-            error.hint().unwrap_or_default().contains("caliber_init()"),
-            "{error:?}"
-        );
+        assert!(error.detail().unwrap_or_default().contains("index"), "{error:?}");
+        assert!(error.hint().unwrap_or_default().contains("caliber_init()"), "{error:?}");
     }
     // Another index of the same columns serves as well.
     t.db.run(
@@ -1031,31 +882,15 @@ fn a_hostile_search_path_changes_nothing() {
          SET search_path = {hostile}, pg_catalog, {name}, public",
         hostile = hostile.name()
     ));
-    let id: Uuid = db.one(&format!(
-        "SELECT public.caliber_turn_create('{scope}', 'user', 'safe', 3)"
-    ));
+    let id: Uuid =
+        db.one(&format!("SELECT public.caliber_turn_create('{scope}', 'user', 'safe', 3)"));
     assert_ne!(id.to_string(), "01920000-0000-7000-8000-00000000bad0");
-    assert_eq!(
-        db.one::<i64>(&format!(
-            "SELECT count(*) FROM {}.caliber_turn",
-            hostile.name()
-        )),
-        0
-    );
-    assert_eq!(
-        db.all::<String>(&format!("SELECT content FROM {name}.caliber_turn")),
-        ["safe"]
-    );
-    assert_eq!(
-        db.json(&format!("public.caliber_turn_get('{id}')"))["content"],
-        json!("safe")
-    );
+    assert_eq!(db.one::<i64>(&format!("SELECT count(*) FROM {}.caliber_turn", hostile.name())), 0);
+    assert_eq!(db.all::<String>(&format!("SELECT content FROM {name}.caliber_turn")), ["safe"]);
+    assert_eq!(db.json(&format!("public.caliber_turn_get('{id}')"))["content"], json!("safe"));
     // A temporary look-alike is in front of everything.
     db.run("CREATE TEMP TABLE caliber_turn (turn_id uuid)");
-    assert_eq!(
-        db.json(&format!("public.caliber_turn_get('{id}')"))["content"],
-        json!("safe")
-    );
+    assert_eq!(db.json(&format!("public.caliber_turn_get('{id}')"))["content"], json!("safe"));
     drop(db);
     assert_eq!(t.scope_row()["tokens_used"], json!(3));
 }
@@ -1074,9 +909,7 @@ fn a_call_leaves_no_lock_in_the_way_of_ddl() {
     }
     for (table, call) in reads(&t) {
         t.db.run(&format!("SELECT {call}"));
-        t.db.run(&format!(
-            "ALTER TABLE {table} SET (fillfactor = 70); TRUNCATE {table} CASCADE"
-        ));
+        t.db.run(&format!("ALTER TABLE {table} SET (fillfactor = 70); TRUNCATE {table} CASCADE"));
     }
     t.db.run("DROP TABLE caliber_turn; COMMIT");
 }
@@ -1138,10 +971,7 @@ fn savepoints_and_exception_blocks_undo_calls() {
          END$$"
     ));
     let row = t.scope_row();
-    assert_eq!(
-        (&row["turn_count"], &row["purpose"]),
-        (&json!(102), &Value::Null)
-    );
+    assert_eq!((&row["turn_count"], &row["purpose"]), (&json!(102), &Value::Null));
     assert_eq!(row["version"], json!(1));
 }
 
@@ -1149,17 +979,11 @@ fn savepoints_and_exception_blocks_undo_calls() {
 fn prepared_statements_and_cursors_work() {
     let mut t = Tree::new("executor");
     let scope = t.scope;
-    let append =
-        t.db.prepare("SELECT caliber_turn_create($1::uuid, 'user', $2)")
-            .unwrap();
+    let append = t.db.prepare("SELECT caliber_turn_create($1::uuid, 'user', $2)").unwrap();
     let get =
-        t.db.prepare("SELECT content FROM caliber_turn_get($1) WHERE turn_id IS NOT NULL")
-            .unwrap();
+        t.db.prepare("SELECT content FROM caliber_turn_get($1) WHERE turn_id IS NOT NULL").unwrap();
     for i in 0..12 {
-        let id: Uuid =
-            t.db.query_one(&append, &[&scope, &format!("turn {i}")])
-                .unwrap()
-                .get(0);
+        let id: Uuid = t.db.query_one(&append, &[&scope, &format!("turn {i}")]).unwrap().get(0);
         let content: String = t.db.query_one(&get, &[&id]).unwrap().get(0);
         assert_eq!(content, format!("turn {i}"));
     }
@@ -1168,10 +992,7 @@ fn prepared_statements_and_cursors_work() {
     ));
     assert_eq!(t.db.all::<i32>("FETCH 3 FROM c"), [0, 1, 2]);
     t.append("'user', 'later'");
-    assert_eq!(
-        t.db.all::<i32>("FETCH ALL FROM c"),
-        (3..12).collect::<Vec<_>>()
-    );
+    assert_eq!(t.db.all::<i32>("FETCH ALL FROM c"), (3..12).collect::<Vec<_>>());
     assert_eq!(t.db.all::<i32>("FETCH BACKWARD 2 FROM c"), [11, 10]);
     t.db.run("CLOSE c");
     t.db.run(&format!(
@@ -1179,10 +1000,7 @@ fn prepared_statements_and_cursors_work() {
          SELECT (caliber_turn_get(turn_id)).sequence FROM caliber_turn WHERE scope_id = '{scope}' ORDER BY sequence;
          COMMIT"
     ));
-    assert_eq!(
-        t.db.all::<i32>("FETCH ALL FROM h"),
-        (0..13).collect::<Vec<_>>()
-    );
+    assert_eq!(t.db.all::<i32>("FETCH ALL FROM h"), (0..13).collect::<Vec<_>>());
 }
 
 #[test]
@@ -1199,8 +1017,7 @@ fn reads_work_in_parallel_workers() {
     ));
     let query = "SELECT count(*) FROM ids WHERE (caliber_turn_get(id)).content LIKE 'turn %'";
     let plan =
-        t.db.all::<String>(&format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {query}"))
-            .join("\n");
+        t.db.all::<String>(&format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {query}")).join("\n");
     assert!(plan.contains("Parallel Seq Scan"), "{plan}");
     assert!(plan.contains("Workers Launched: "), "{plan}");
     assert_eq!(t.db.one::<i64>(query), 3000);
@@ -1232,10 +1049,7 @@ fn later_calls_of_a_statement_see_earlier_ones() {
 /// The backend's memory in kB, without what it shares.
 fn resident_kb(pid: i32) -> i64 {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-    let pages: Vec<i64> = statm
-        .split_whitespace()
-        .map(|n| n.parse().unwrap())
-        .collect();
+    let pages: Vec<i64> = statm.split_whitespace().map(|n| n.parse().unwrap()).collect();
     (pages[1] - pages[2]) * 4
 }
 
@@ -1288,13 +1102,9 @@ fn identity_and_virtual_columns_behave_as_in_sql() {
     );
     t.append("'user', 'one'");
     t.append("'user', 'two'");
-    let numbers: Vec<i32> =
-        t.db.all("SELECT number FROM caliber_turn ORDER BY sequence");
+    let numbers: Vec<i32> = t.db.all("SELECT number FROM caliber_turn ORDER BY sequence");
     assert_eq!(numbers, [1, 2]);
-    assert_eq!(
-        t.db.all::<String>("SELECT DISTINCT mood::text FROM caliber_turn"),
-        ["calm"]
-    );
+    assert_eq!(t.db.all::<String>("SELECT DISTINCT mood::text FROM caliber_turn"), ["calm"]);
     if Server::get().major() < 18 {
         return;
     }
@@ -1314,12 +1124,7 @@ fn identity_and_virtual_columns_behave_as_in_sql() {
     };
     let call =
         |content: &str| format!("SELECT caliber_turn_create('{scope}', 'user', '{content}')");
-    let error = same_error(
-        &mut t,
-        "23514",
-        &call("much too long"),
-        &insert("much too long"),
-    );
+    let error = same_error(&mut t, "23514", &call("much too long"), &insert("much too long"));
     assert_eq!(error.constraint(), Some("small"));
     let error = same_error(&mut t, "23502", &call(""), &insert(""));
     assert_eq!(error.column(), Some("answer"));
@@ -1345,10 +1150,7 @@ fn a_before_trigger_that_changes_the_same_row_is_refused_as_in_sql() {
         format!("DELETE FROM caliber_trajectory WHERE trajectory_id = '{id}'"),
     ] {
         let error = t.refused(&sql, "27000");
-        assert!(
-            error.hint().unwrap_or_default().contains("AFTER trigger"),
-            "{error:?}"
-        );
+        assert!(error.hint().unwrap_or_default().contains("AFTER trigger"), "{error:?}");
     }
 }
 
@@ -1399,10 +1201,7 @@ fn a_security_definer_function_can_pin_the_schema() {
     ));
     let id: Uuid = t.db.one("SELECT say('hello')");
     t.db.run(&format!("RESET ROLE; SET caliber.schema = {name}"));
-    assert_eq!(
-        t.db.json(&format!("caliber_turn_get('{id}')"))["content"],
-        json!("hello")
-    );
+    assert_eq!(t.db.json(&format!("caliber_turn_get('{id}')"))["content"], json!("hello"));
 }
 
 #[test]
@@ -1435,10 +1234,6 @@ fn the_statistics_count_what_calls_write() {
             pg_stat_get_xact_tuples_updated('caliber_scope'::regclass),
             pg_stat_get_xact_tuples_hot_updated('caliber_scope'::regclass)])",
     );
-    assert_eq!(
-        counted,
-        [2, 2, 2],
-        "turns inserted, scopes updated, all of them HOT"
-    );
+    assert_eq!(counted, [2, 2, 2], "turns inserted, scopes updated, all of them HOT");
     t.db.run("COMMIT");
 }

@@ -23,10 +23,7 @@ fn texts(folder: &str, extension: &str) -> Vec<String> {
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no .{extension} file in {folder}");
-    files
-        .iter()
-        .map(|path| fs::read_to_string(path).unwrap())
-        .collect()
+    files.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
 }
 
 /// The symbols that the install script names.
@@ -57,15 +54,9 @@ fn exported() -> BTreeSet<String> {
 fn every_declared_function_is_exported() {
     let exported = exported();
     for symbol in declared() {
-        assert!(
-            exported.contains(&symbol),
-            "the library does not export {symbol}"
-        );
+        assert!(exported.contains(&symbol), "the library does not export {symbol}");
         let info = format!("pg_finfo_{symbol}");
-        assert!(
-            exported.contains(&info),
-            "the library does not export {info}"
-        );
+        assert!(exported.contains(&info), "the library does not export {info}");
     }
 }
 
@@ -75,16 +66,10 @@ fn every_exported_function_is_declared() {
     assert!(declared.len() > 10);
     for symbol in exported() {
         if let Some(function) = symbol.strip_prefix("pg_finfo_") {
-            assert!(
-                declared.contains(function),
-                "{function} is in no install script"
-            );
+            assert!(declared.contains(function), "{function} is in no install script");
         }
         if symbol.starts_with("caliber_") {
-            assert!(
-                declared.contains(&symbol),
-                "{symbol} is in no install script"
-            );
+            assert!(declared.contains(&symbol), "{symbol} is in no install script");
         }
     }
 }
@@ -124,34 +109,22 @@ fn functions_are_declared_truthfully() {
         "SELECT p.proname::text FROM pg_proc p WHERE {OURS} AND p.provolatile = 'v'
          AND p.proparallel = 's' AND p.proname <> 'caliber_new_id'"
     ));
-    assert_eq!(
-        unsafe_ones, [""; 0],
-        "a function that writes is not for parallel workers"
-    );
+    assert_eq!(unsafe_ones, [""; 0], "a function that writes is not for parallel workers");
     let wrong = db.all::<String>(&format!(
         "SELECT p.proname::text FROM pg_proc p WHERE {OURS}
          AND p.proname ~ '_(create|append_many|update|update_tokens|set_status|close|delete|init)$'
          AND (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)"
     ));
-    assert_eq!(
-        wrong, [""; 0],
-        "writes, so it is VOLATILE, PARALLEL UNSAFE and not STRICT"
-    );
+    assert_eq!(wrong, [""; 0], "writes, so it is VOLATILE, PARALLEL UNSAFE and not STRICT");
     let wrong = db.all::<String>(&format!(
         "SELECT p.proname::text FROM pg_proc p WHERE {OURS} AND p.proname ~ '_get$'
          AND (p.provolatile <> 's' OR p.proparallel <> 's' OR NOT p.proisstrict)"
     ));
-    assert_eq!(
-        wrong, [""; 0],
-        "reads, so it is STABLE, PARALLEL SAFE and STRICT"
-    );
+    assert_eq!(wrong, [""; 0], "reads, so it is STABLE, PARALLEL SAFE and STRICT");
     let open = db.all::<String>(&format!(
         "SELECT p.proname::text FROM pg_proc p WHERE {OURS} AND p.prosecdef"
     ));
-    assert_eq!(
-        open, [""; 0],
-        "no function runs with its owner's privileges"
-    );
+    assert_eq!(open, [""; 0], "no function runs with its owner's privileges");
 }
 
 /// One argument: its name and its Rust type.
@@ -163,14 +136,9 @@ fn rust_functions() -> BTreeMap<String, Vec<Argument>> {
     for text in texts("src/api", "rs") {
         for function in text.split("\nfn caliber_").skip(1) {
             let (name, rest) = function.split_once('(').unwrap();
-            let (arguments, _) = rest
-                .split_once(") ->")
-                .expect("a function returns something");
+            let (arguments, _) = rest.split_once(") ->").expect("a function returns something");
             let arguments = split_arguments(arguments);
-            assert!(
-                arguments[0].1.contains("Call<"),
-                "{name} does not begin with the call"
-            );
+            assert!(arguments[0].1.contains("Call<"), "{name} does not begin with the call");
             functions.insert(format!("caliber_{name}"), arguments[1..].to_vec());
         }
     }
@@ -236,21 +204,14 @@ fn rust_functions_take_the_declared_arguments() {
     let rust = rust_functions();
     for row in rows {
         let symbol: String = row.get(0);
-        let name = symbol
-            .strip_suffix("_wrapper")
-            .expect("symbols end in _wrapper");
+        let name = symbol.strip_suffix("_wrapper").expect("symbols end in _wrapper");
         let (names, types): (Vec<String>, Vec<String>) = (row.get(1), row.get(2));
-        let arguments = rust
-            .get(name)
-            .unwrap_or_else(|| panic!("no Rust function {name}"));
+        let arguments = rust.get(name).unwrap_or_else(|| panic!("no Rust function {name}"));
         let rust_names: Vec<_> = arguments.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(rust_names, names, "{name}");
         for ((argument, rust), sql) in arguments.iter().zip(types) {
             if let Some(accepted) = sql_types(rust) {
-                assert!(
-                    accepted.contains(&&*sql),
-                    "{name}: {argument} is {rust} but {sql}"
-                );
+                assert!(accepted.contains(&&*sql), "{name}: {argument} is {rust} but {sql}");
             }
         }
     }

@@ -59,10 +59,7 @@ fn spi_is_used_on_the_cold_path_only() {
     for file in files {
         let code = without_comments(&fs::read_to_string(&file).unwrap());
         for (number, line) in (1..).zip(code.lines()) {
-            if !["Spi::", "SPI_", "spi::", "SpiClient"]
-                .iter()
-                .any(|word| line.contains(word))
-            {
+            if !["Spi::", "SPI_", "spi::", "SpiClient"].iter().any(|word| line.contains(word)) {
                 continue;
             }
             if file.ends_with(COLD_PATH) {
@@ -72,22 +69,12 @@ fn spi_is_used_on_the_cold_path_only() {
             }
         }
     }
-    assert!(
-        found.is_empty(),
-        "SPI outside of {COLD_PATH}:\n{}",
-        found.join("\n")
-    );
-    assert!(
-        cold,
-        "{COLD_PATH} is not where SQL is run: this test looks in the wrong place"
-    );
+    assert!(found.is_empty(), "SPI outside of {COLD_PATH}:\n{}", found.join("\n"));
+    assert!(cold, "{COLD_PATH} is not where SQL is run: this test looks in the wrong place");
 }
 
 #[test]
 fn comments_are_not_code() {
-    assert_eq!(
-        without_comments("a // Spi::x\nb /* SPI_\nspi:: */ c\n"),
-        "a \nb \n c\n"
-    );
+    assert_eq!(without_comments("a // Spi::x\nb /* SPI_\nspi:: */ c\n"), "a \nb \n c\n");
     assert_eq!(without_comments("Spi::run();"), "Spi::run();\n");
 }

@@ -29,9 +29,7 @@ fn get(db: &mut Db, entity: &str, id: Uuid) -> Value {
 }
 
 fn raw(db: &mut Db, entity: &str, id: Uuid) -> Value {
-    db.one(&format!(
-        "SELECT to_jsonb(r) FROM caliber_{entity} r WHERE {entity}_id = '{id}'"
-    ))
+    db.one(&format!("SELECT to_jsonb(r) FROM caliber_{entity} r WHERE {entity}_id = '{id}'"))
 }
 
 // 1. Insert-get round trip
@@ -40,59 +38,48 @@ fn raw(db: &mut Db, entity: &str, id: Uuid) -> Value {
 fn p1_a_trajectory_is_returned_as_it_was_created() {
     let t = shared(Tree::new("p1"));
     let values = (name(), maybe(text()), maybe(json()), any::<[bool; 3]>());
-    check(
-        values,
-        |(name, description, metadata, [child, agent, id])| {
-            let t = &mut *t.borrow_mut();
-            let now = begin(&mut t.db);
-            let parent = child.then_some(t.trajectory);
-            let agent: Option<Uuid> = agent.then(|| {
-                t.db.one(
-                    "INSERT INTO caliber_agent (agent_type) VALUES ('a') RETURNING agent_id::uuid",
-                )
-            });
-            let given: Option<Uuid> = id.then(|| t.db.one("SELECT caliber_new_id()"));
-            let uuid = |id: Option<Uuid>| id.map_or("NULL".to_owned(), |id| format!("'{id}'"));
-            let id: Uuid = t.db.one(&format!(
-                "SELECT caliber_trajectory_create({}, {}, {}, {}, {}, {})",
-                lit(&name),
-                sql_text(description.as_ref()),
-                uuid(agent),
-                uuid(parent),
-                sql_json(metadata.as_ref()),
-                uuid(given)
-            ));
-            assert_eq!(id, given.unwrap_or(id));
-            let row = get(&mut t.db, "trajectory", id);
-            assert_eq!(
-                row,
-                json!({
-                    "trajectory_id": id.to_string(), "name": name,
-                    "description": or_null(description.as_ref()), "status": "active",
-                    "parent_trajectory_id": or_null(parent.map(|id| id.to_string()).as_ref()),
-                    "root_trajectory_id": parent.unwrap_or(id).to_string(),
-                    "agent_id": or_null(agent.map(|id| id.to_string()).as_ref()), "fence": 0,
-                    "outcome": null, "completed_at": null, "metadata": or_null(metadata.as_ref()),
-                    "created_at": now, "updated_at": now, "version": 1,
-                })
-            );
-            assert_eq!(raw(&mut t.db, "trajectory", id), row);
-            t.db.run("COMMIT");
-            assert_eq!(get(&mut t.db, "trajectory", id), row);
-        },
-    );
+    check(values, |(name, description, metadata, [child, agent, id])| {
+        let t = &mut *t.borrow_mut();
+        let now = begin(&mut t.db);
+        let parent = child.then_some(t.trajectory);
+        let agent: Option<Uuid> = agent.then(|| {
+            t.db.one("INSERT INTO caliber_agent (agent_type) VALUES ('a') RETURNING agent_id::uuid")
+        });
+        let given: Option<Uuid> = id.then(|| t.db.one("SELECT caliber_new_id()"));
+        let uuid = |id: Option<Uuid>| id.map_or("NULL".to_owned(), |id| format!("'{id}'"));
+        let id: Uuid = t.db.one(&format!(
+            "SELECT caliber_trajectory_create({}, {}, {}, {}, {}, {})",
+            lit(&name),
+            sql_text(description.as_ref()),
+            uuid(agent),
+            uuid(parent),
+            sql_json(metadata.as_ref()),
+            uuid(given)
+        ));
+        assert_eq!(id, given.unwrap_or(id));
+        let row = get(&mut t.db, "trajectory", id);
+        assert_eq!(
+            row,
+            json!({
+                "trajectory_id": id.to_string(), "name": name,
+                "description": or_null(description.as_ref()), "status": "active",
+                "parent_trajectory_id": or_null(parent.map(|id| id.to_string()).as_ref()),
+                "root_trajectory_id": parent.unwrap_or(id).to_string(),
+                "agent_id": or_null(agent.map(|id| id.to_string()).as_ref()), "fence": 0,
+                "outcome": null, "completed_at": null, "metadata": or_null(metadata.as_ref()),
+                "created_at": now, "updated_at": now, "version": 1,
+            })
+        );
+        assert_eq!(raw(&mut t.db, "trajectory", id), row);
+        t.db.run("COMMIT");
+        assert_eq!(get(&mut t.db, "trajectory", id), row);
+    });
 }
 
 #[test]
 fn p1_a_scope_is_returned_as_it_was_created() {
     let t = shared(Tree::new("p1"));
-    let values = (
-        text(),
-        1..=i32::MAX,
-        maybe(text()),
-        maybe(json()),
-        any::<bool>(),
-    );
+    let values = (text(), 1..=i32::MAX, maybe(text()), maybe(json()), any::<bool>());
     check(values, |(name, budget, purpose, metadata, child)| {
         let t = &mut *t.borrow_mut();
         let now = begin(&mut t.db);
@@ -136,59 +123,43 @@ fn p1_a_turn_is_returned_as_it_was_created() {
         maybe(json()),
         maybe(json()),
     );
-    check(
-        values,
-        |(role, content, tokens, calls, results, metadata)| {
-            let t = &mut *t.borrow_mut();
-            let now = begin(&mut t.db);
-            let sequence = t.scope_row()["turn_count"].clone();
-            let id = t.append(&format!(
-                "'{role}', {}, {}, {}, {}, {}",
-                lit(&content),
-                tokens.map_or("NULL".to_owned(), |tokens: i32| tokens.to_string()),
-                sql_json(calls.as_ref()),
-                sql_json(results.as_ref()),
-                sql_json(metadata.as_ref())
-            ));
-            let tokens = tokens.unwrap_or_else(|| {
-                t.db.one(&format!(
-                    "SELECT caliber_estimate_tokens({})",
-                    lit(&content)
-                ))
-            });
-            let row = get(&mut t.db, "turn", id);
-            assert_eq!(
-                row,
-                json!({
-                    "turn_id": id.to_string(), "scope_id": t.scope.to_string(), "sequence": sequence,
-                    "role": role, "content": content, "token_count": tokens,
-                    "tool_calls": or_null(calls.as_ref()), "tool_results": or_null(results.as_ref()),
-                    "created_at": now, "metadata": or_null(metadata.as_ref()),
-                })
-            );
-            assert_eq!(raw(&mut t.db, "turn", id), row);
-            let scope = t.scope;
-            assert_eq!(
-                t.db.json(&format!(
-                    "(SELECT r FROM caliber_turn_tail('{scope}', 1) r)"
-                )),
-                row
-            );
-            t.db.run("COMMIT");
-            assert_eq!(get(&mut t.db, "turn", id), row);
-        },
-    );
+    check(values, |(role, content, tokens, calls, results, metadata)| {
+        let t = &mut *t.borrow_mut();
+        let now = begin(&mut t.db);
+        let sequence = t.scope_row()["turn_count"].clone();
+        let id = t.append(&format!(
+            "'{role}', {}, {}, {}, {}, {}",
+            lit(&content),
+            tokens.map_or("NULL".to_owned(), |tokens: i32| tokens.to_string()),
+            sql_json(calls.as_ref()),
+            sql_json(results.as_ref()),
+            sql_json(metadata.as_ref())
+        ));
+        let tokens = tokens.unwrap_or_else(|| {
+            t.db.one(&format!("SELECT caliber_estimate_tokens({})", lit(&content)))
+        });
+        let row = get(&mut t.db, "turn", id);
+        assert_eq!(
+            row,
+            json!({
+                "turn_id": id.to_string(), "scope_id": t.scope.to_string(), "sequence": sequence,
+                "role": role, "content": content, "token_count": tokens,
+                "tool_calls": or_null(calls.as_ref()), "tool_results": or_null(results.as_ref()),
+                "created_at": now, "metadata": or_null(metadata.as_ref()),
+            })
+        );
+        assert_eq!(raw(&mut t.db, "turn", id), row);
+        let scope = t.scope;
+        assert_eq!(t.db.json(&format!("(SELECT r FROM caliber_turn_tail('{scope}', 1) r)")), row);
+        t.db.run("COMMIT");
+        assert_eq!(get(&mut t.db, "turn", id), row);
+    });
 }
 
 #[test]
 fn p1_messages_are_returned_as_they_were_appended() {
     let t = shared(Tree::with_budget("p1", i32::MAX));
-    let message = (
-        select(&ROLES[..]),
-        maybe(text()),
-        maybe(vec(json(), 0..3)),
-        maybe(text()),
-    );
+    let message = (select(&ROLES[..]), maybe(text()), maybe(vec(json(), 0..3)), maybe(text()));
     check(vec(message, 0..6), |messages| {
         let t = &mut *t.borrow_mut();
         begin(&mut t.db);
@@ -203,9 +174,8 @@ fn p1_messages_are_returned_as_they_were_appended() {
             "SELECT caliber_turn_append_many('{scope}', {})",
             lit(&Value::from(sent).to_string())
         ));
-        let stored: Vec<Value> = t.db.all(&format!(
-            "SELECT to_jsonb(r) FROM caliber_turn_get_by_scope('{scope}') r"
-        ));
+        let stored: Vec<Value> =
+            t.db.all(&format!("SELECT to_jsonb(r) FROM caliber_turn_get_by_scope('{scope}') r"));
         assert_eq!((ids.len(), stored.len()), (messages.len(), messages.len()));
         for (i, (role, content, calls, id)) in messages.iter().enumerate() {
             let row = &stored[i];
@@ -273,10 +243,7 @@ fn p2_an_update_of_a_trajectory_persists() {
     let columns = vec![
         ("name", name().prop_map(Value::from).boxed()),
         ("description", nullable(text().prop_map(Value::from))),
-        (
-            "agent_id",
-            nullable(select(agents).prop_map(|id| json!(id.to_string()))),
-        ),
+        ("agent_id", nullable(select(agents).prop_map(|id| json!(id.to_string())))),
         ("outcome", nullable(json())),
         ("metadata", nullable(json())),
     ];
@@ -309,61 +276,41 @@ fn p2_status_and_counters_persist() {
         select(&["active", "suspended"][..]).prop_map(Err),
         (0..1_000i32).prop_map(Ok),
     ];
-    check(
-        (vec(step, 1..6), maybe(json()), any::<bool>()),
-        |(steps, outcome, fails)| {
-            let t = &mut *t.borrow_mut();
-            begin(&mut t.db);
-            let id: Uuid = t.db.one("SELECT caliber_trajectory_create('n')");
-            let scope: Uuid =
-                t.db.one(&format!("SELECT caliber_scope_create('{id}', 's', 10000)"));
-            let (mut status, mut version, mut used) = ("active", 1, 0);
-            for step in steps {
-                match step {
-                    Err(next) => {
-                        t.db.run(&format!(
-                            "SELECT caliber_trajectory_set_status('{id}', '{next}')"
-                        ));
-                        version += i64::from(status != next);
-                        status = next;
-                    }
-                    Ok(more) => {
-                        used += more;
-                        t.db.run(&format!(
-                            "SELECT caliber_scope_update_tokens('{scope}', {used})"
-                        ));
-                    }
+    check((vec(step, 1..6), maybe(json()), any::<bool>()), |(steps, outcome, fails)| {
+        let t = &mut *t.borrow_mut();
+        begin(&mut t.db);
+        let id: Uuid = t.db.one("SELECT caliber_trajectory_create('n')");
+        let scope: Uuid = t.db.one(&format!("SELECT caliber_scope_create('{id}', 's', 10000)"));
+        let (mut status, mut version, mut used) = ("active", 1, 0);
+        for step in steps {
+            match step {
+                Err(next) => {
+                    t.db.run(&format!("SELECT caliber_trajectory_set_status('{id}', '{next}')"));
+                    version += i64::from(status != next);
+                    status = next;
                 }
-                let row = get(&mut t.db, "trajectory", id);
-                assert_eq!(
-                    (&row["status"], &row["version"]),
-                    (&json!(status), &json!(version))
-                );
-                let row = get(&mut t.db, "scope", scope);
-                assert_eq!(
-                    (&row["tokens_used"], &row["version"]),
-                    (&json!(used), &json!(1))
-                );
+                Ok(more) => {
+                    used += more;
+                    t.db.run(&format!("SELECT caliber_scope_update_tokens('{scope}', {used})"));
+                }
             }
-            let end = if fails { "failed" } else { "completed" };
-            let row = t.db.json(&format!(
-                "caliber_trajectory_set_status('{id}', '{end}', {})",
-                sql_json(outcome.as_ref())
-            ));
-            assert_eq!(
-                (&row["status"], &row["outcome"]),
-                (&json!(end), &or_null(outcome.as_ref()))
-            );
-            assert!(row["completed_at"].is_string());
-            let row = t.db.json(&format!("caliber_scope_close('{scope}')"));
-            assert_eq!(
-                (&row["is_active"], &row["version"]),
-                (&json!(false), &json!(2))
-            );
-            t.db.run("COMMIT");
-            assert_eq!(get(&mut t.db, "scope", scope), row);
-        },
-    );
+            let row = get(&mut t.db, "trajectory", id);
+            assert_eq!((&row["status"], &row["version"]), (&json!(status), &json!(version)));
+            let row = get(&mut t.db, "scope", scope);
+            assert_eq!((&row["tokens_used"], &row["version"]), (&json!(used), &json!(1)));
+        }
+        let end = if fails { "failed" } else { "completed" };
+        let row = t.db.json(&format!(
+            "caliber_trajectory_set_status('{id}', '{end}', {})",
+            sql_json(outcome.as_ref())
+        ));
+        assert_eq!((&row["status"], &row["outcome"]), (&json!(end), &or_null(outcome.as_ref())));
+        assert!(row["completed_at"].is_string());
+        let row = t.db.json(&format!("caliber_scope_close('{scope}')"));
+        assert_eq!((&row["is_active"], &row["version"]), (&json!(false), &json!(2)));
+        t.db.run("COMMIT");
+        assert_eq!(get(&mut t.db, "scope", scope), row);
+    });
 }
 
 // 3. and 4. Indexes
@@ -415,9 +362,8 @@ fn step() -> impl Strategy<Value = Step> {
 /// Runs a step in the open transaction; one that is refused is undone.
 fn run(db: &mut Db, step: &Step) {
     let pick = |db: &mut Db, entity: &str, i: usize| -> Option<Uuid> {
-        let ids: Vec<Uuid> = db.all(&format!(
-            "SELECT {entity}_id::uuid FROM caliber_{entity} ORDER BY 1"
-        ));
+        let ids: Vec<Uuid> =
+            db.all(&format!("SELECT {entity}_id::uuid FROM caliber_{entity} ORDER BY 1"));
         (!ids.is_empty()).then(|| ids[i % ids.len()])
     };
     let sql = match step {
@@ -462,10 +408,8 @@ fn run(db: &mut Db, step: &Step) {
         Step::Rollback => Some("ROLLBACK; BEGIN; SAVEPOINT s".to_owned()),
     };
     let Some(sql) = sql else { return };
-    let control = matches!(
-        step,
-        Step::Savepoint | Step::RollbackTo | Step::Commit | Step::Rollback
-    );
+    let control =
+        matches!(step, Step::Savepoint | Step::RollbackTo | Step::Commit | Step::Rollback);
     if control {
         return db.run(&sql);
     }
@@ -473,14 +417,8 @@ fn run(db: &mut Db, step: &Step) {
     match db.attempt(&sql) {
         Ok(()) => db.run("RELEASE step"),
         Err(error) => {
-            let code = error
-                .as_db_error()
-                .unwrap_or_else(|| panic!("{}", show(&error, &sql)));
-            assert!(
-                ["55000", "54000"].contains(&code.code().code()),
-                "{}",
-                show(&error, &sql)
-            );
+            let code = error.as_db_error().unwrap_or_else(|| panic!("{}", show(&error, &sql)));
+            assert!(["55000", "54000"].contains(&code.code().code()), "{}", show(&error, &sql));
             db.run("ROLLBACK TO step; RELEASE step");
         }
     }
@@ -499,10 +437,7 @@ fn indexes(db: &mut Db) -> Vec<[String; 4]> {
          AND a.amname = 'btree' ORDER BY 1, 2",
         &[],
     );
-    rows.unwrap()
-        .iter()
-        .map(|row| [0, 1, 2, 3].map(|i| row.get(i)))
-        .collect()
+    rows.unwrap().iter().map(|row| [0, 1, 2, 3].map(|i| row.get(i))).collect()
 }
 
 /// Fails unless each index finds exactly what a sequential scan finds.
@@ -575,10 +510,7 @@ fn p3_the_scans_of_this_test_use_the_index_that_they_test() {
         ));
         t.db.run("ROLLBACK");
         let plan = plan.join("\n");
-        assert!(
-            plan.contains("Index") && !plan.contains("Sort"),
-            "{index}: {plan}"
-        );
+        assert!(plan.contains("Index") && !plan.contains("Sort"), "{index}: {plan}");
     }
 }
 
@@ -602,16 +534,12 @@ fn p4_what_is_deleted_is_found_through_no_index() {
             for turns in turns {
                 let scope: Uuid = db.one(&format!("SELECT caliber_scope_create('{id}', 's', 99)"));
                 let messages = json!(vec![json!({"role": "user", "content": "x"}); turns]);
-                db.run(&format!(
-                    "SELECT caliber_turn_append_many('{scope}', '{messages}')"
-                ));
+                db.run(&format!("SELECT caliber_turn_append_many('{scope}', '{messages}')"));
                 scopes.push(scope);
             }
         }
-        let before: Vec<BTreeSet<String>> = TREE_TABLES
-            .iter()
-            .map(|table| db.rows_of(table).into_iter().collect())
-            .collect();
+        let before: Vec<BTreeSet<String>> =
+            TREE_TABLES.iter().map(|table| db.rows_of(table).into_iter().collect()).collect();
         let turns: Vec<Uuid> = db.all("SELECT turn_id::uuid FROM caliber_turn ORDER BY 1");
         let count: i64 = match what {
             0 => db.one(&format!(
@@ -641,16 +569,9 @@ fn p4_what_is_deleted_is_found_through_no_index() {
         for (table, before) in TREE_TABLES.iter().zip(before) {
             deleted += before.len() as i64 - db.rows_of(table).len() as i64;
         }
-        assert!(
-            deleted > 0 && (count == -1 || count == deleted),
-            "{count} for {deleted}"
-        );
+        assert!(deleted > 0 && (count == -1 || count == deleted), "{count} for {deleted}");
         // The functions find exactly what is left.
-        for (entity, ids) in [
-            ("trajectory", &trajectories),
-            ("scope", &scopes),
-            ("turn", &turns),
-        ] {
+        for (entity, ids) in [("trajectory", &trajectories), ("scope", &scopes), ("turn", &turns)] {
             for id in ids {
                 let there: bool = db.one(&format!(
                     "SELECT EXISTS (SELECT FROM caliber_{entity} WHERE {entity}_id::text = '{id}')"
@@ -671,9 +592,8 @@ fn p4_what_is_deleted_is_found_through_no_index() {
         }
         for id in &scopes {
             if get(db, "scope", *id) == Value::Null {
-                let turns: i64 = db.one(&format!(
-                    "SELECT count(*) FROM caliber_turn_get_by_scope('{id}')"
-                ));
+                let turns: i64 =
+                    db.one(&format!("SELECT count(*) FROM caliber_turn_get_by_scope('{id}')"));
                 assert_eq!(turns, 0);
             }
         }
@@ -718,13 +638,8 @@ fn p5_a_transaction_sees_its_own_writes_and_a_rollback_leaves_nothing() {
         let id: Uuid = db.one("SELECT caliber_trajectory_create('n')");
         let scope: Uuid = db.one(&format!("SELECT caliber_scope_create('{id}', 's', 1000)"));
         let look = |db: &mut Db| Seen {
-            turns: db.all(&format!(
-                "SELECT content FROM caliber_turn_get_by_scope('{scope}')"
-            )),
-            name: get(db, "trajectory", id)["name"]
-                .as_str()
-                .unwrap()
-                .to_owned(),
+            turns: db.all(&format!("SELECT content FROM caliber_turn_get_by_scope('{scope}')")),
+            name: get(db, "trajectory", id)["name"].as_str().unwrap().to_owned(),
             scopes: db
                 .all::<Uuid>(&format!(
                     "SELECT scope_id FROM caliber_scope_list_by_trajectory('{id}')"
@@ -774,11 +689,7 @@ fn p5_a_transaction_sees_its_own_writes_and_a_rollback_leaves_nothing() {
             }
             assert_eq!(look(db), seen);
         }
-        assert_eq!(
-            look(other),
-            outside,
-            "nobody else sees it before the commit"
-        );
+        assert_eq!(look(other), outside, "nobody else sees it before the commit");
         db.run(if commits { "COMMIT" } else { "ROLLBACK" });
         let seen = if commits { seen } else { outside };
         assert_eq!(look(db), seen);
@@ -796,16 +707,10 @@ fn p6_all_writes_of_a_transaction_carry_its_start_time() {
         t.db.run("ROLLBACK; DELETE FROM caliber_trajectory");
         let now = begin(&mut t.db);
         let id: Uuid = t.db.one("SELECT caliber_trajectory_create('n')");
-        let scope: Uuid =
-            t.db.one(&format!("SELECT caliber_scope_create('{id}', 's', 100)"));
-        t.db.run(&format!(
-            "SELECT caliber_turn_create('{scope}', 'user', 'x')"
-        ));
+        let scope: Uuid = t.db.one(&format!("SELECT caliber_scope_create('{id}', 's', 100)"));
+        t.db.run(&format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"));
         for step in &steps {
-            if !matches!(
-                step,
-                Step::Savepoint | Step::RollbackTo | Step::Commit | Step::Rollback
-            ) {
+            if !matches!(step, Step::Savepoint | Step::RollbackTo | Step::Commit | Step::Rollback) {
                 run(&mut t.db, step);
             }
         }
@@ -823,9 +728,7 @@ fn p6_all_writes_of_a_transaction_carry_its_start_time() {
         let row = get(&mut t.db, "trajectory", id);
         if row != Value::Null {
             let changes = json!({"metadata": [later]});
-            t.db.run(&format!(
-                "SELECT caliber_trajectory_update('{id}', '{changes}')"
-            ));
+            t.db.run(&format!("SELECT caliber_trajectory_update('{id}', '{changes}')"));
             let row = get(&mut t.db, "trajectory", id);
             assert_eq!((&row["created_at"], &row["updated_at"]), (&now, &later));
         }
@@ -844,9 +747,8 @@ fn p6_all_writes_of_a_transaction_carry_its_start_time() {
 // 7. Errors
 
 /// The documented SQLSTATEs.
-const DOCUMENTED: &[&str] = &[
-    "22023", "P0002", "55000", "55006", "54000", "23502", "23503", "23505", "23514", "22P02",
-];
+const DOCUMENTED: &[&str] =
+    &["22023", "P0002", "55000", "55006", "54000", "23502", "23503", "23505", "23514", "22P02"];
 
 /// Literals for an argument of this type: usual, unusual and invalid ones.
 fn argument(ty: &'static str) -> BoxedStrategy<String> {
@@ -928,34 +830,17 @@ fn near_json() -> impl Strategy<Value = Value> {
 /// A call of any function with any arguments.
 fn any_call() -> impl Strategy<Value = String> {
     const FUNCTIONS: &[(&str, &[&str])] = &[
-        (
-            "trajectory_create",
-            &["text", "text", "uuid", "uuid", "jsonb", "uuid"],
-        ),
+        ("trajectory_create", &["text", "text", "uuid", "uuid", "jsonb", "uuid"]),
         ("trajectory_get", &["uuid"]),
         ("trajectory_update", &["uuid", "jsonb", "bigint", "bigint"]),
         (
             "trajectory_set_status",
-            &[
-                "uuid",
-                "caliber_trajectory_status",
-                "jsonb",
-                "bigint",
-                "bigint",
-            ],
+            &["uuid", "caliber_trajectory_status", "jsonb", "bigint", "bigint"],
         ),
-        (
-            "trajectory_list_by_status",
-            &["caliber_trajectory_status", "int", "uuid"],
-        ),
+        ("trajectory_list_by_status", &["caliber_trajectory_status", "int", "uuid"]),
         ("trajectory_list_children", &["uuid", "int", "uuid"]),
         ("trajectory_delete", &["uuid", "bigint"]),
-        (
-            "scope_create",
-            &[
-                "uuid", "text", "int", "text", "uuid", "jsonb", "bigint", "uuid",
-            ],
-        ),
+        ("scope_create", &["uuid", "text", "int", "text", "uuid", "jsonb", "bigint", "uuid"]),
         ("scope_get", &["uuid"]),
         ("scope_get_current", &["uuid"]),
         ("scope_list_by_trajectory", &["uuid", "int", "uuid"]),
@@ -993,10 +878,7 @@ fn any_call() -> impl Strategy<Value = String> {
 fn p7_any_call_succeeds_or_fails_as_documented_and_then_changes_nothing() {
     let t = shared(Tree::with_budget("p7", 1_000));
     let turn = t.borrow_mut().append("'user', 'x'");
-    let before: Vec<_> = TREE_TABLES
-        .iter()
-        .map(|table| t.borrow_mut().db.rows_of(table))
-        .collect();
+    let before: Vec<_> = TREE_TABLES.iter().map(|table| t.borrow_mut().db.rows_of(table)).collect();
     check(vec(any_call(), 4), |calls| {
         let t = &mut *t.borrow_mut();
         let (trajectory, scope) = (t.trajectory, t.scope);
@@ -1007,14 +889,8 @@ fn p7_any_call_succeeds_or_fails_as_documented_and_then_changes_nothing() {
                 .replace("@turn@", &format!("'{turn}'::uuid"));
             t.db.run("ROLLBACK; BEGIN; SAVEPOINT call");
             if let Err(error) = t.db.attempt(&sql) {
-                let db = error
-                    .as_db_error()
-                    .unwrap_or_else(|| panic!("{}", show(&error, &sql)));
-                assert!(
-                    DOCUMENTED.contains(&db.code().code()),
-                    "{}",
-                    show(&error, &sql)
-                );
+                let db = error.as_db_error().unwrap_or_else(|| panic!("{}", show(&error, &sql)));
+                assert!(DOCUMENTED.contains(&db.code().code()), "{}", show(&error, &sql));
                 t.db.run("ROLLBACK TO call");
                 for (table, before) in TREE_TABLES.iter().zip(&before) {
                     assert_eq!(&t.db.rows_of(table), before, "{table} after {sql}");
@@ -1047,9 +923,8 @@ fn invalid_call() -> impl Strategy<Value = (String, &'static str)> {
     let not_text = json().prop_filter("not a text", |value| !value.is_string() && !value.is_null());
     let not_object = json().prop_filter("not an object", |value| !value.is_object());
     let not_array = json().prop_filter("not an array", |value| !value.is_array());
-    let role = "[a-zA-Z]{0,9}".prop_filter("not a role", |role| {
-        !ROLES.contains(&&**role) && role != "developer"
-    });
+    let role = "[a-zA-Z]{0,9}"
+        .prop_filter("not a role", |role| !ROLES.contains(&&**role) && role != "developer");
     let entity = || select(&["trajectory", "scope"][..]);
     let target = |entity: &str| format!("'@{entity}@'");
     prop_oneof![
@@ -1061,32 +936,20 @@ fn invalid_call() -> impl Strategy<Value = (String, &'static str)> {
             format!("scope_create('@trajectory@', 'x', 5, scope_id => '{id}')"),
             "22023"
         )),
-        not_v7.prop_map(|id| (
-            format!("trajectory_create('x', trajectory_id => '{id}')"),
-            "22023"
-        )),
+        not_v7.prop_map(|id| (format!("trajectory_create('x', trajectory_id => '{id}')"), "22023")),
+        unknown.clone().prop_map(|id| (format!("turn_create('{id}', 'user', 'x')"), "23503")),
+        unknown.clone().prop_map(|id| (format!("scope_create('{id}', 'x', 5)"), "23503")),
         unknown
             .clone()
-            .prop_map(|id| (format!("turn_create('{id}', 'user', 'x')"), "23503")),
-        unknown
-            .clone()
-            .prop_map(|id| (format!("scope_create('{id}', 'x', 5)"), "23503")),
-        unknown.clone().prop_map(|id| (
-            format!("trajectory_create('x', agent_id => '{id}')"),
-            "23503"
-        )),
+            .prop_map(|id| (format!("trajectory_create('x', agent_id => '{id}')"), "23503")),
         unknown.clone().prop_map(|id| (
             format!("trajectory_create('x', parent_trajectory_id => '{id}')"),
             "23503"
         )),
         (entity(), unknown.clone())
             .prop_map(|(e, id)| (format!("{e}_update('{id}', '{{}}')"), "P0002")),
-        unknown
-            .clone()
-            .prop_map(|id| (format!("scope_close('{id}')"), "P0002")),
-        unknown
-            .clone()
-            .prop_map(|id| (format!("scope_update_tokens('{id}', 1)"), "P0002")),
+        unknown.clone().prop_map(|id| (format!("scope_close('{id}')"), "P0002")),
+        unknown.clone().prop_map(|id| (format!("scope_update_tokens('{id}', 1)"), "P0002")),
         unknown.prop_map(|id| (format!("trajectory_delete('{id}')"), "P0002")),
         (entity(), key, json()).prop_map(move |(e, key, value)| {
             let changes = lit(&json!({key: value}).to_string());
@@ -1097,23 +960,14 @@ fn invalid_call() -> impl Strategy<Value = (String, &'static str)> {
             (format!("{e}_update({}, {changes})", target(e)), "22023")
         }),
         (entity(), not_object).prop_map(move |(e, value)| {
-            (
-                format!("{e}_update({}, {})", target(e), lit(&value.to_string())),
-                "22023",
-            )
+            (format!("{e}_update({}, {})", target(e), lit(&value.to_string())), "22023")
         }),
         not_array.prop_map(|value| {
-            (
-                format!("turn_append_many('@scope@', {})", lit(&value.to_string())),
-                "22023",
-            )
+            (format!("turn_append_many('@scope@', {})", lit(&value.to_string())), "22023")
         }),
         role.clone().prop_map(|role| {
             let messages = json!([{"role": "user"}, {"role": role}]);
-            (
-                format!("turn_append_many('@scope@', '{messages}')"),
-                "22023",
-            )
+            (format!("turn_append_many('@scope@', '{messages}')"), "22023")
         }),
         role.prop_map(|role| (format!("turn_create('@scope@', '{role}', 'x')"), "22P02")),
         (i32::MIN..0).prop_map(|n| (format!("turn_create('@scope@', 'user', 'x', {n})"), "23514")),
@@ -1123,40 +977,26 @@ fn invalid_call() -> impl Strategy<Value = (String, &'static str)> {
             format!("turn_create('@scope@', 'user', 'x', sequence => {n})"),
             "23514"
         )),
-        Just((
-            "turn_create('@scope@', 'user', 'x', sequence => 0)".to_owned(),
-            "23505"
-        )),
+        Just(("turn_create('@scope@', 'user', 'x', sequence => 0)".to_owned(), "23505")),
         (2..i32::MAX).prop_map(|n| (
             format!("turn_create('@scope@', 'user', 'x', sequence => {n})"),
             "55006"
         )),
         (i32::MIN..1).prop_map(|n| (format!("scope_create('@trajectory@', 'x', {n})"), "23514")),
         (i32::MIN..1).prop_map(|n| (format!("turn_tail('@scope@', {n})"), "22023")),
-        (i32::MIN..1).prop_map(|n| (
-            format!("scope_list_by_trajectory('@trajectory@', {n})"),
-            "22023"
-        )),
+        (i32::MIN..1)
+            .prop_map(|n| (format!("scope_list_by_trajectory('@trajectory@', {n})"), "22023")),
         (i32::MIN..1).prop_map(|n| (format!("trajectory_list_by_status('active', {n})"), "22023")),
-        (1..5i32).prop_map(|n| (
-            format!("scope_update_tokens('@scope@', {})", 5 - n),
-            "55000"
-        )),
+        (1..5i32).prop_map(|n| (format!("scope_update_tokens('@scope@', {})", 5 - n), "55000")),
         (1_001..i32::MAX).prop_map(|n| (format!("scope_update_tokens('@scope@', {n})"), "23514")),
         (entity(), any::<i64>())
             .prop_filter("not the version", |(_, n)| *n != 1)
             .prop_map(move |(e, n)| (format!("{e}_update({}, '{{}}', {n})", target(e)), "55006")),
         (entity(), 1..i64::MAX).prop_map(move |(e, n)| {
-            (
-                format!("{e}_update({}, '{{}}', fence => {n})", target(e)),
-                "55006",
-            )
+            (format!("{e}_update({}, '{{}}', fence => {n})", target(e)), "55006")
         }),
         (entity(), i64::MIN..1).prop_map(move |(e, n)| {
-            (
-                format!("{e}_update({}, '{{}}', fence => {n})", target(e)),
-                "22023",
-            )
+            (format!("{e}_update({}, '{{}}', fence => {n})", target(e)), "22023")
         }),
     ]
 }
@@ -1186,18 +1026,14 @@ fn p8_what_does_not_exist_is_null_or_no_rows() {
         for entity in ["trajectory", "scope", "turn"] {
             assert_eq!(get(&mut t.db, entity, id), Value::Null);
         }
-        assert_eq!(
-            t.db.json(&format!("caliber_scope_get_current('{id}')")),
-            Value::Null
-        );
+        assert_eq!(t.db.json(&format!("caliber_scope_get_current('{id}')")), Value::Null);
         for list in [
             "trajectory_list_children",
             "scope_list_by_trajectory",
             "turn_get_by_scope",
             "turn_tail",
         ] {
-            let rows: i64 =
-                t.db.one(&format!("SELECT count(*) FROM caliber_{list}('{id}')"));
+            let rows: i64 = t.db.one(&format!("SELECT count(*) FROM caliber_{list}('{id}')"));
             assert_eq!(rows, 0, "{list}");
         }
     });

@@ -13,9 +13,7 @@ fn create(t: &mut Tree, arguments: &str) -> Uuid {
 }
 
 fn set_status(t: &mut Tree, id: Uuid, arguments: &str) -> Value {
-    t.db.json(&format!(
-        "caliber_trajectory_set_status('{id}', {arguments})"
-    ))
+    t.db.json(&format!("caliber_trajectory_set_status('{id}', {arguments})"))
 }
 
 #[test]
@@ -50,17 +48,11 @@ fn create_stores_every_argument() {
 fn the_root_is_that_of_the_whole_tree() {
     let mut t = Tree::new("trajectory");
     let root = t.trajectory;
-    assert_eq!(
-        t.trajectory_row()["root_trajectory_id"],
-        json!(root.to_string())
-    );
+    assert_eq!(t.trajectory_row()["root_trajectory_id"], json!(root.to_string()));
     assert_eq!(t.trajectory_row()["parent_trajectory_id"], Value::Null);
     let mut parent = root;
     for _ in 0..3 {
-        let child = create(
-            &mut t,
-            &format!("'child', parent_trajectory_id => '{parent}'"),
-        );
+        let child = create(&mut t, &format!("'child', parent_trajectory_id => '{parent}'"));
         let row = t.db.json(&format!("caliber_trajectory_get('{child}')"));
         assert_eq!(row["root_trajectory_id"], json!(root.to_string()));
         assert_eq!(row["parent_trajectory_id"], json!(parent.to_string()));
@@ -79,29 +71,15 @@ fn bad_arguments_of_create_are_refused() {
             "23503",
             "caliber_trajectory_parent_trajectory_id_fkey",
         ),
-        (
-            format!("'n', agent_id => '{UNKNOWN}'"),
-            "23503",
-            "caliber_trajectory_agent_id_fkey",
-        ),
+        (format!("'n', agent_id => '{UNKNOWN}'"), "23503", "caliber_trajectory_agent_id_fkey"),
         (format!("'n', trajectory_id => '{V4}'"), "22023", ""),
-        (
-            "'n', trajectory_id => 'ffffffff-ffff-ffff-ffff-ffffffffffff'".to_owned(),
-            "22023",
-            "",
-        ),
+        ("'n', trajectory_id => 'ffffffff-ffff-ffff-ffff-ffffffffffff'".to_owned(), "22023", ""),
         ("'n', metadata => 'no json'".to_owned(), "22P02", ""),
         ("'n', agent_id => 'no uuid'".to_owned(), "22P02", ""),
     ] {
-        let error = t.refused(
-            &format!("SELECT caliber_trajectory_create({arguments})"),
-            sqlstate,
-        );
+        let error = t.refused(&format!("SELECT caliber_trajectory_create({arguments})"), sqlstate);
         let names = [error.column(), error.constraint()];
-        assert!(
-            named.is_empty() || names.contains(&Some(named)),
-            "{arguments}: {error:?}"
-        );
+        assert!(named.is_empty() || names.contains(&Some(named)), "{arguments}: {error:?}");
     }
 }
 
@@ -112,22 +90,14 @@ fn create_with_an_id_can_be_repeated() {
     let id: Uuid = t.db.one("SELECT caliber_new_id()");
     let arguments = format!("'n', parent_trajectory_id => '{parent}', trajectory_id => '{id}'");
     assert_eq!(create(&mut t, &arguments), id);
-    t.db.run(&format!(
-        "SELECT caliber_trajectory_set_status('{id}', 'failed')"
-    ));
+    t.db.run(&format!("SELECT caliber_trajectory_set_status('{id}', 'failed')"));
     let before = t.db.rows_of("caliber_trajectory");
     assert_eq!(create(&mut t, &arguments), id);
     // The name may have changed since; an argument left out is not compared.
-    assert_eq!(
-        create(&mut t, &format!("'x', 'd', trajectory_id => '{id}'")),
-        id
-    );
+    assert_eq!(create(&mut t, &format!("'x', 'd', trajectory_id => '{id}'")), id);
     // Before every other check: this agent is unknown.
     assert_eq!(
-        create(
-            &mut t,
-            &format!("'n', agent_id => '{UNKNOWN}', trajectory_id => '{id}'")
-        ),
+        create(&mut t, &format!("'n', agent_id => '{UNKNOWN}', trajectory_id => '{id}'")),
         id
     );
     assert_eq!(t.db.rows_of("caliber_trajectory"), before);
@@ -135,10 +105,7 @@ fn create_with_an_id_can_be_repeated() {
         &format!("SELECT caliber_trajectory_create('n', parent_trajectory_id => '{other}', trajectory_id => '{id}')"),
         "23505",
     );
-    assert!(
-        error.detail().unwrap().contains("\"parent_trajectory_id\""),
-        "{error:?}"
-    );
+    assert!(error.detail().unwrap().contains("\"parent_trajectory_id\""), "{error:?}");
 }
 
 #[test]
@@ -158,10 +125,7 @@ fn states_move_along_their_arrows_only() {
             if from == to {
                 // Nothing changes.
                 let row = set_status(&mut t, id, &format!("'{to}'"));
-                assert_eq!(
-                    (&row["status"], &row["version"]),
-                    (&json!(to), &json!(version))
-                );
+                assert_eq!((&row["status"], &row["version"]), (&json!(to), &json!(version)));
             } else if is_final {
                 let error = t.refused(&sql, "55000");
                 let detail = error.detail().unwrap();
@@ -173,14 +137,8 @@ fn states_move_along_their_arrows_only() {
                 t.db.run("COMMIT");
                 let ends = ["completed", "failed"].contains(&to);
                 assert_eq!(row["status"], json!(to));
-                assert_eq!(
-                    row["completed_at"],
-                    if ends { now.clone() } else { Value::Null }
-                );
-                assert_eq!(
-                    (&row["updated_at"], &row["version"]),
-                    (&now, &json!(version + 1))
-                );
+                assert_eq!(row["completed_at"], if ends { now.clone() } else { Value::Null });
+                assert_eq!((&row["updated_at"], &row["version"]), (&now, &json!(version + 1)));
             }
         }
     }
@@ -191,10 +149,7 @@ fn a_final_state_names_what_it_refuses() {
     let mut t = Tree::new("trajectory");
     let id = t.trajectory;
     let row = set_status(&mut t, id, "'completed', outcome => '{\"ok\": true}'");
-    assert_eq!(
-        (&row["outcome"], &row["version"]),
-        (&json!({"ok": true}), &json!(2))
-    );
+    assert_eq!((&row["outcome"], &row["version"]), (&json!({"ok": true}), &json!(2)));
     for call in [
         format!("caliber_trajectory_update('{id}', '{{\"name\": \"x\"}}')"),
         format!("caliber_trajectory_update('{id}', '{{\"outcome\": null}}')"),
@@ -206,13 +161,8 @@ fn a_final_state_names_what_it_refuses() {
     ] {
         t.refused(&format!("SELECT {call}"), "55000");
     }
-    let row = t.db.json(&format!(
-        "caliber_trajectory_update('{id}', '{{\"metadata\": [1]}}')"
-    ));
-    assert_eq!(
-        (&row["metadata"], &row["version"]),
-        (&json!([1]), &json!(3))
-    );
+    let row = t.db.json(&format!("caliber_trajectory_update('{id}', '{{\"metadata\": [1]}}')"));
+    assert_eq!((&row["metadata"], &row["version"]), (&json!([1]), &json!(3)));
 }
 
 #[test]
@@ -224,17 +174,11 @@ fn bad_arguments_of_set_status_are_refused() {
         ("NULL, 'active'".to_owned(), "22023"),
         (format!("'{UNKNOWN}', 'active'"), "P0002"),
         (format!("'{id}', 'done'"), "22P02"),
-        (
-            format!("'{id}', 'suspended', expected_version => 2"),
-            "55006",
-        ),
+        (format!("'{id}', 'suspended', expected_version => 2"), "55006"),
         (format!("'{id}', 'suspended', fence => 0"), "22023"),
         (format!("'{id}', 'suspended', fence => 4"), "55006"),
     ] {
-        t.refused(
-            &format!("SELECT caliber_trajectory_set_status({arguments})"),
-            sqlstate,
-        );
+        t.refused(&format!("SELECT caliber_trajectory_set_status({arguments})"), sqlstate);
     }
 }
 
@@ -242,16 +186,11 @@ fn bad_arguments_of_set_status_are_refused() {
 fn an_outcome_left_out_stays_as_it_is() {
     let mut t = Tree::new("trajectory");
     let id = t.trajectory;
-    t.db.run(&format!(
-        "SELECT caliber_trajectory_update('{id}', '{{\"outcome\": {{\"a\": 1}}}}')"
-    ));
+    t.db.run(&format!("SELECT caliber_trajectory_update('{id}', '{{\"outcome\": {{\"a\": 1}}}}')"));
     let row = set_status(&mut t, id, "'suspended'");
     assert_eq!(row["outcome"], json!({"a": 1}));
     let row = set_status(&mut t, id, "'suspended', '{\"a\": 2}'");
-    assert_eq!(
-        (&row["outcome"], &row["version"]),
-        (&json!({"a": 2}), &json!(4))
-    );
+    assert_eq!((&row["outcome"], &row["version"]), (&json!({"a": 2}), &json!(4)));
 }
 
 #[test]
@@ -265,8 +204,7 @@ fn update_changes_what_it_names() {
     t.db.run("BEGIN");
     let changes = json!({"name": "neu", "description": "d", "agent_id": agent.to_string(),
                          "outcome": [1.50, "x"], "metadata": {"k": {}}});
-    let row =
-        t.db.json(&format!("caliber_trajectory_update('{id}', '{changes}')"));
+    let row = t.db.json(&format!("caliber_trajectory_update('{id}', '{changes}')"));
     let now = t.db.json("transaction_timestamp()");
     t.db.run("COMMIT");
     let mut expected = before;
@@ -278,13 +216,11 @@ fn update_changes_what_it_names() {
     assert_eq!(row, expected);
     assert_eq!(t.trajectory_row(), expected);
     let nulls = r#"{"description": null, "agent_id": null, "outcome": null, "metadata": null}"#;
-    let row =
-        t.db.json(&format!("caliber_trajectory_update('{id}', '{nulls}')"));
+    let row = t.db.json(&format!("caliber_trajectory_update('{id}', '{nulls}')"));
     for column in ["description", "agent_id", "outcome", "metadata"] {
         assert_eq!(row[column], Value::Null);
     }
-    let row =
-        t.db.json(&format!("caliber_trajectory_update('{id}', '{{}}')"));
+    let row = t.db.json(&format!("caliber_trajectory_update('{id}', '{{}}')"));
     assert_eq!(row["version"], json!(3));
 }
 
@@ -311,10 +247,7 @@ fn bad_changes_are_refused() {
         (json!({"name": "x", "": 1}), "\"\""),
         (json!({"name": "x", "status": "failed"}), "status"),
         (json!({"trajectory_id": UNKNOWN}), "trajectory_id"),
-        (
-            json!({"parent_trajectory_id": null}),
-            "parent_trajectory_id",
-        ),
+        (json!({"parent_trajectory_id": null}), "parent_trajectory_id"),
         (json!({"root_trajectory_id": null}), "root_trajectory_id"),
         (json!({"completed_at": null}), "completed_at"),
         (json!({"created_at": null}), "created_at"),
@@ -327,60 +260,36 @@ fn bad_changes_are_refused() {
     ] {
         let sql = format!("SELECT caliber_trajectory_update('{id}', '{changes}')");
         let error = t.refused(&sql, "22023");
-        assert!(
-            error.detail().unwrap().contains(named),
-            "{changes}: {error:?}"
-        );
+        assert!(error.detail().unwrap().contains(named), "{changes}: {error:?}");
     }
     for (changes, sqlstate, named) in [
         (json!({"name": null}), "23502", "name"),
-        (
-            json!({"name": ""}),
-            "23514",
-            "caliber_trajectory_name_check",
-        ),
-        (
-            json!({"agent_id": UNKNOWN}),
-            "23503",
-            "caliber_trajectory_agent_id_fkey",
-        ),
+        (json!({"name": ""}), "23514", "caliber_trajectory_name_check"),
+        (json!({"agent_id": UNKNOWN}), "23503", "caliber_trajectory_agent_id_fkey"),
     ] {
         let sql = format!("SELECT caliber_trajectory_update('{id}', '{changes}')");
         let error = t.refused(&sql, sqlstate);
         let names = [error.column(), error.constraint()];
         assert!(names.contains(&Some(named)), "{changes}: {error:?}");
     }
-    t.refused(
-        &format!("SELECT caliber_trajectory_update('{id}', NULL)"),
-        "22023",
-    );
+    t.refused(&format!("SELECT caliber_trajectory_update('{id}', NULL)"), "22023");
     t.refused("SELECT caliber_trajectory_update(NULL, '{}')", "22023");
-    t.refused(
-        &format!("SELECT caliber_trajectory_update('{UNKNOWN}', '{{}}')"),
-        "P0002",
-    );
+    t.refused(&format!("SELECT caliber_trajectory_update('{UNKNOWN}', '{{}}')"), "P0002");
 }
 
 #[test]
 fn an_expected_version_must_be_the_current_one() {
     let mut t = Tree::new("trajectory");
     let id = t.trajectory;
-    t.db.run(&format!(
-        "SELECT caliber_trajectory_update('{id}', '{{\"name\": \"x\"}}', 1)"
-    ));
-    t.db.run(&format!(
-        "SELECT caliber_trajectory_set_status('{id}', 'suspended', NULL, 2)"
-    ));
+    t.db.run(&format!("SELECT caliber_trajectory_update('{id}', '{{\"name\": \"x\"}}', 1)"));
+    t.db.run(&format!("SELECT caliber_trajectory_set_status('{id}', 'suspended', NULL, 2)"));
     for call in [
         format!("caliber_trajectory_update('{id}', '{{\"name\": \"y\"}}', 2)"),
         format!("caliber_trajectory_update('{id}', '{{}}', -1)"),
         format!("caliber_trajectory_set_status('{id}', 'active', NULL, 1)"),
     ] {
         let error = t.refused(&format!("SELECT {call}"), "55006");
-        assert!(
-            error.detail().unwrap().contains("current version is 3"),
-            "{error:?}"
-        );
+        assert!(error.detail().unwrap().contains("current version is 3"), "{error:?}");
     }
 }
 
@@ -391,44 +300,27 @@ fn lists_are_paged_by_key() {
     let children: Vec<_> = (0..105)
         .map(|i| create(&mut t, &format!("'c{i}', parent_trajectory_id => '{root}'")))
         .collect();
-    create(
-        &mut t,
-        &format!("'grandchild', parent_trajectory_id => '{}'", children[0]),
-    );
+    create(&mut t, &format!("'grandchild', parent_trajectory_id => '{}'", children[0]));
     let stopped = [children[2], children[5], children[9]];
     for id in stopped {
         set_status(&mut t, id, "'suspended'");
     }
     let mut list = |call: &str| -> Vec<Uuid> {
-        t.db.all(&format!(
-            "SELECT trajectory_id FROM caliber_trajectory_list_{call}"
-        ))
+        t.db.all(&format!("SELECT trajectory_id FROM caliber_trajectory_list_{call}"))
     };
     assert_eq!(list(&format!("children('{root}')")), children[..100]);
     assert_eq!(list(&format!("children('{root}', 2)")), children[..2]);
+    assert_eq!(list(&format!("children('{root}', 4, '{}')", children[98])), children[99..103]);
     assert_eq!(
-        list(&format!("children('{root}', 4, '{}')", children[98])),
-        children[99..103]
-    );
-    assert_eq!(
-        list(&format!(
-            "children('{root}', max_rows => 9, after => '{}')",
-            children[103]
-        )),
+        list(&format!("children('{root}', max_rows => 9, after => '{}')", children[103])),
         [children[104]]
     );
     assert!(list(&format!("children('{root}', 9, '{}')", children[104])).is_empty());
     assert!(list(&format!("children('{UNKNOWN}')")).is_empty());
     assert_eq!(list("by_status('suspended')"), stopped);
-    assert_eq!(
-        list(&format!("by_status('suspended', 1, '{}')", stopped[0])),
-        [stopped[1]]
-    );
+    assert_eq!(list(&format!("by_status('suspended', 1, '{}')", stopped[0])), [stopped[1]]);
     assert!(list("by_status('failed')").is_empty());
-    assert_eq!(
-        list("by_status('active', 3)"),
-        [root, children[0], children[1]]
-    );
+    assert_eq!(list("by_status('active', 3)"), [root, children[0], children[1]]);
     assert_eq!(list("by_status('active', 1000)").len(), 104);
     for call in [
         "by_status(NULL)".to_owned(),
@@ -440,10 +332,7 @@ fn lists_are_paged_by_key() {
         format!("children('{root}', NULL)"),
     ] {
         t.refused(&format!("SELECT caliber_trajectory_list_{call}"), "22023");
-        t.refused(
-            &format!("SELECT * FROM caliber_trajectory_list_{call}"),
-            "22023",
-        );
+        t.refused(&format!("SELECT * FROM caliber_trajectory_list_{call}"), "22023");
     }
     t.refused("SELECT caliber_trajectory_list_by_status('done')", "22P02");
 }
@@ -451,14 +340,8 @@ fn lists_are_paged_by_key() {
 #[test]
 fn an_unknown_trajectory_is_null() {
     let mut t = Tree::new("trajectory");
-    assert_eq!(
-        t.db.json(&format!("caliber_trajectory_get('{UNKNOWN}')")),
-        Value::Null
-    );
-    assert_eq!(
-        t.db.json(&format!("caliber_trajectory_get('{V4}')")),
-        Value::Null
-    );
+    assert_eq!(t.db.json(&format!("caliber_trajectory_get('{UNKNOWN}')")), Value::Null);
+    assert_eq!(t.db.json(&format!("caliber_trajectory_get('{V4}')")), Value::Null);
     assert_eq!(t.db.json("caliber_trajectory_get(NULL)"), Value::Null);
 }
 
@@ -492,10 +375,7 @@ fn fences_guard_trajectories() {
     ] {
         for sql in calls(&fence) {
             let error = t.refused(&sql, "55006");
-            assert!(
-                error.detail().unwrap().contains(&first.to_string()),
-                "{error:?}"
-            );
+            assert!(error.detail().unwrap().contains(&first.to_string()), "{error:?}");
         }
     }
     for sql in calls(", fence => -3") {
@@ -517,25 +397,15 @@ fn fences_guard_trajectories() {
 fn delete_counts_every_row_of_the_tree_and_leaves_the_rest() {
     let mut t = Tree::new("trajectory");
     let (root, scope) = (t.trajectory, t.scope);
-    let child = create(
-        &mut t,
-        &format!("'child', parent_trajectory_id => '{root}'"),
-    );
-    let grandchild = create(
-        &mut t,
-        &format!("'grandchild', parent_trajectory_id => '{child}'"),
-    );
-    let below: Uuid = t.db.one(&format!(
-        "SELECT caliber_scope_create('{grandchild}', 's', 100)"
-    ));
+    let child = create(&mut t, &format!("'child', parent_trajectory_id => '{root}'"));
+    let grandchild = create(&mut t, &format!("'grandchild', parent_trajectory_id => '{child}'"));
+    let below: Uuid = t.db.one(&format!("SELECT caliber_scope_create('{grandchild}', 's', 100)"));
     let nested: Uuid = t.db.one(&format!(
         "SELECT caliber_scope_create('{root}', 's', 100, parent_scope_id => '{scope}')"
     ));
     for scope in [scope, below, nested] {
         for _ in 0..3 {
-            t.db.run(&format!(
-                "SELECT caliber_turn_create('{scope}', 'user', 'x')"
-            ));
+            t.db.run(&format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"));
         }
     }
     let agent: Uuid = t.db.one(&format!(
@@ -547,26 +417,16 @@ fn delete_counts_every_row_of_the_tree_and_leaves_the_rest() {
          VALUES ('{root}', '{scope}', 'fact', 'n', 'c', 'explicit')"
     ));
     let bystander = create(&mut t, "'bystander'");
-    let kept: Uuid = t.db.one(&format!(
-        "SELECT caliber_scope_create('{bystander}', 's', 100)"
-    ));
-    t.db.run(&format!(
-        "SELECT caliber_turn_create('{kept}', 'user', 'x')"
-    ));
+    let kept: Uuid = t.db.one(&format!("SELECT caliber_scope_create('{bystander}', 's', 100)"));
+    t.db.run(&format!("SELECT caliber_turn_create('{kept}', 'user', 'x')"));
 
     let delete = |id: &str| format!("SELECT caliber_trajectory_delete('{id}')");
     // 1 trajectory, 1 scope, 3 turns.
     assert_eq!(t.db.one::<i64>(&delete(&grandchild.to_string())), 5);
-    assert_eq!(
-        t.db.json(&format!("caliber_scope_get('{below}')")),
-        Value::Null
-    );
+    assert_eq!(t.db.json(&format!("caliber_scope_get('{below}')")), Value::Null);
     // 2 trajectories, 2 scopes, 6 turns.
     assert_eq!(t.db.one::<i64>(&delete(&root.to_string())), 10);
-    assert_eq!(
-        t.db.one::<i64>("SELECT count(*) FROM caliber_trajectory"),
-        1
-    );
+    assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_trajectory"), 1);
     assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_scope"), 1);
     assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_turn"), 1);
     assert_eq!(t.db.one::<i64>("SELECT count(*) FROM caliber_artifact"), 0);

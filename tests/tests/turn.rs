@@ -16,18 +16,13 @@ fn sequences(t: &mut Tree) -> Vec<i32> {
 
 fn counters(t: &mut Tree) -> (i64, i64) {
     let row = t.scope_row();
-    (
-        row["tokens_used"].as_i64().unwrap(),
-        row["turn_count"].as_i64().unwrap(),
-    )
+    (row["tokens_used"].as_i64().unwrap(), row["turn_count"].as_i64().unwrap())
 }
 
 fn append_many(t: &mut Tree, messages: &Value) -> Vec<Uuid> {
     let scope = t.scope;
     let messages = lit(&messages.to_string());
-    t.db.all(&format!(
-        "SELECT caliber_turn_append_many('{scope}', {messages})"
-    ))
+    t.db.all(&format!("SELECT caliber_turn_append_many('{scope}', {messages})"))
 }
 
 #[test]
@@ -62,24 +57,17 @@ fn what_is_left_out_is_null_estimated_or_next() {
     let text = "What is left out is estimated.";
     let id = t.append(&format!("'user', {}", lit(text)));
     let row = t.db.json(&format!("caliber_turn_get('{id}')"));
-    let estimate: i32 =
-        t.db.one(&format!("SELECT caliber_estimate_tokens({})", lit(text)));
+    let estimate: i32 = t.db.one(&format!("SELECT caliber_estimate_tokens({})", lit(text)));
     assert!(estimate > 0);
     assert_eq!(row["token_count"], json!(estimate));
     assert_eq!(row["sequence"], json!(0));
     for column in ["tool_calls", "tool_results", "metadata"] {
         assert_eq!(row[column], Value::Null);
     }
-    assert_eq!(
-        t.db.one::<i32>(&format!("SELECT get_byte(uuid_send('{id}'), 6) >> 4")),
-        7
-    );
+    assert_eq!(t.db.one::<i32>(&format!("SELECT get_byte(uuid_send('{id}'), 6) >> 4")), 7);
     let second = t.append("'user', ''");
     let row = t.db.json(&format!("caliber_turn_get('{second}')"));
-    assert_eq!(
-        (&row["token_count"], &row["sequence"]),
-        (&json!(0), &json!(1))
-    );
+    assert_eq!((&row["token_count"], &row["sequence"]), (&json!(0), &json!(1)));
     assert_eq!(counters(&mut t), (estimate.into(), 2));
 }
 
@@ -184,29 +172,20 @@ fn create_with_an_id_can_be_repeated() {
         ("'tool', 'twice'", "content"),
         ("'tool', 'once', 9", "token_count"),
         ("'tool', 'once', tool_calls => '[]'", "tool_calls"),
-        (
-            "'tool', 'once', tool_results => '{\"a\": 2}'",
-            "tool_results",
-        ),
+        ("'tool', 'once', tool_results => '{\"a\": 2}'", "tool_results"),
         ("'tool', 'once', metadata => '{}'", "metadata"),
         ("'tool', 'once', sequence => 1", "sequence"),
     ] {
         let sql = format!("SELECT caliber_turn_create('{scope}', {arguments}, turn_id => '{id}')");
         let error = t.refused(&sql, "23505");
-        assert!(
-            error.detail().unwrap().contains(&format!("\"{column}\"")),
-            "{error:?}"
-        );
+        assert!(error.detail().unwrap().contains(&format!("\"{column}\"")), "{error:?}");
     }
     let other = t.new_scope(10);
     let error = t.refused(
         &format!("SELECT caliber_turn_create('{other}', 'tool', 'once', turn_id => '{id}')"),
         "23505",
     );
-    assert!(
-        error.detail().unwrap().contains("\"scope_id\""),
-        "{error:?}"
-    );
+    assert!(error.detail().unwrap().contains("\"scope_id\""), "{error:?}");
 }
 
 #[test]
@@ -219,29 +198,13 @@ fn bad_arguments_of_create_are_refused() {
         ("NULL, 'user', 'x'".to_owned(), "23502", "scope_id"),
         (format!("'{scope}', NULL, 'x'"), "23502", "role"),
         (format!("'{scope}', 'user', NULL"), "23502", "content"),
-        (
-            format!("'{UNKNOWN}', 'user', 'x'"),
-            "23503",
-            "caliber_turn_scope_id_fkey",
-        ),
-        (
-            format!("'{v4}', 'user', 'x'"),
-            "23503",
-            "caliber_turn_scope_id_fkey",
-        ),
+        (format!("'{UNKNOWN}', 'user', 'x'"), "23503", "caliber_turn_scope_id_fkey"),
+        (format!("'{v4}', 'user', 'x'"), "23503", "caliber_turn_scope_id_fkey"),
         (format!("'{scope}', 'robot', 'x'"), "22P02", ""),
-        (
-            format!("'{scope}', 'user', 'x', -1"),
-            "23514",
-            "caliber_turn_token_count_check",
-        ),
+        (format!("'{scope}', 'user', 'x', -1"), "23514", "caliber_turn_token_count_check"),
         (format!("'{scope}', 'user', 'x', 1000001"), "54000", ""),
         (format!("'{scope}', 'user', 'x', 2147483647"), "54000", ""),
-        (
-            format!("'{scope}', 'user', 'x', turn_id => '{v4}'"),
-            "22023",
-            "",
-        ),
+        (format!("'{scope}', 'user', 'x', turn_id => '{v4}'"), "22023", ""),
         (
             format!("'{scope}', 'user', 'x', turn_id => '00000000-0000-0000-0000-000000000000'"),
             "22023",
@@ -250,22 +213,12 @@ fn bad_arguments_of_create_are_refused() {
         (format!("'{scope}', 'user', 'x', fence => 0"), "22023", ""),
         (format!("'{scope}', 'user', 'x', fence => -7"), "22023", ""),
         (format!("'{scope}', 'user', 'x', fence => 7"), "55006", ""),
-        (
-            format!("'{scope}', 'user', 'x', metadata => '{{'"),
-            "22P02",
-            "",
-        ),
+        (format!("'{scope}', 'user', 'x', metadata => '{{'"), "22P02", ""),
         ("'no uuid', 'user', 'x'".to_owned(), "22P02", ""),
     ] {
-        let error = t.refused(
-            &format!("SELECT caliber_turn_create({arguments})"),
-            sqlstate,
-        );
+        let error = t.refused(&format!("SELECT caliber_turn_create({arguments})"), sqlstate);
         let names = [error.column(), error.constraint()];
-        assert!(
-            named.is_empty() || names.contains(&Some(named)),
-            "{arguments}: {error:?}"
-        );
+        assert!(named.is_empty() || names.contains(&Some(named)), "{arguments}: {error:?}");
     }
 }
 
@@ -274,10 +227,8 @@ fn the_budget_is_kept_to_the_token() {
     let mut t = Tree::with_budget("turn", 10);
     let scope = t.scope;
     t.append("'user', 'x', 7");
-    let error = t.refused(
-        &format!("SELECT caliber_turn_create('{scope}', 'user', 'x', 4)"),
-        "54000",
-    );
+    let error =
+        t.refused(&format!("SELECT caliber_turn_create('{scope}', 'user', 'x', 4)"), "54000");
     let detail = error.detail().unwrap();
     for number in ["10", "7", "4"] {
         assert!(detail.contains(number), "{detail}");
@@ -286,13 +237,8 @@ fn the_budget_is_kept_to_the_token() {
     t.append("'user', 'free', 0");
     assert_eq!(counters(&mut t), (10, 3));
     // The estimate counts too.
-    t.refused(
-        &format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"),
-        "54000",
-    );
-    t.db.run(&format!(
-        "SELECT caliber_scope_update('{scope}', '{{\"token_budget\": 11}}')"
-    ));
+    t.refused(&format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"), "54000");
+    t.db.run(&format!("SELECT caliber_scope_update('{scope}', '{{\"token_budget\": 11}}')"));
     t.append("'user', 'x'");
     assert_eq!(counters(&mut t), (11, 4));
 }
@@ -302,10 +248,7 @@ fn a_closed_scope_takes_no_turns() {
     let mut t = Tree::new("turn");
     let scope = t.scope;
     t.db.run(&format!("SELECT caliber_scope_close('{scope}')"));
-    t.refused(
-        &format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"),
-        "55000",
-    );
+    t.refused(&format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"), "55000");
     t.refused(
         &format!("SELECT caliber_turn_append_many('{scope}', '[{{\"role\": \"user\"}}]')"),
         "55000",
@@ -319,9 +262,7 @@ fn huge_content_is_stored_and_returned() {
     let scope = t.scope;
     // Incompressible enough to go out of line in many chunks.
     let hex = "(SELECT string_agg(md5(i::text), '' ORDER BY i) FROM generate_series(1, 327680) i)";
-    let id: Uuid = t.db.one(&format!(
-        "SELECT caliber_turn_create('{scope}', 'tool', {hex})"
-    ));
+    let id: Uuid = t.db.one(&format!("SELECT caliber_turn_create('{scope}', 'tool', {hex})"));
     let (length, same): (i32, bool) = {
         let row =
             t.db.query_one(
@@ -332,17 +273,14 @@ fn huge_content_is_stored_and_returned() {
         (row.get(0), row.get(1))
     };
     assert_eq!((length as usize, same), (SIZE, true));
-    let content: String = t.db.one(&format!(
-        "SELECT content FROM caliber_turn_tail('{scope}', 1)"
-    ));
+    let content: String = t.db.one(&format!("SELECT content FROM caliber_turn_tail('{scope}', 1)"));
     assert_eq!(content.len(), SIZE);
     assert_eq!(&content[..32], "c4ca4238a0b923820dcc509a6f75849b");
     assert_eq!(counters(&mut t).0, SIZE as i64 / 4);
     // As a message too, and as text with wide characters from the client.
     let wide = "世".repeat(SIZE / 3);
     let ids = append_many(&mut t, &json!([{"role": "user", "content": wide}]));
-    let read: String =
-        t.db.one(&format!("SELECT (caliber_turn_get('{}')).content", ids[0]));
+    let read: String = t.db.one(&format!("SELECT (caliber_turn_get('{}')).content", ids[0]));
     assert!(read == wide);
 }
 
@@ -393,25 +331,9 @@ fn append_many_keeps_order_and_writes_the_scope_once() {
         rows,
         [
             row(0, "system", "Be brief.", 3, NONE, NONE, NONE),
-            row(
-                1,
-                "user",
-                "one\ntwo",
-                2,
-                NONE,
-                NONE,
-                json!({"content": parts})
-            ),
+            row(1, "user", "one\ntwo", 2, NONE, NONE, json!({"content": parts})),
             row(2, "assistant", "", 0, calls, NONE, NONE),
-            row(
-                3,
-                "tool",
-                "42",
-                1,
-                NONE,
-                json!({"tool_call_id": "c1", "name": "f"}),
-                NONE
-            ),
+            row(3, "tool", "42", 1, NONE, json!({"tool_call_id": "c1", "name": "f"}), NONE),
             row(4, "assistant", "", 0, NONE, NONE, json!({"refusal": "No."})),
         ]
     );
@@ -426,16 +348,10 @@ fn append_many_is_all_or_nothing() {
     let mut t = Tree::with_budget("turn", 3);
     let scope = t.scope;
     let call = |messages: Value| {
-        format!(
-            "SELECT caliber_turn_append_many('{scope}', {})",
-            lit(&messages.to_string())
-        )
+        format!("SELECT caliber_turn_append_many('{scope}', {})", lit(&messages.to_string()))
     };
     let user = |content: &str| json!({"role": "user", "content": content});
-    let error = t.refused(
-        &call(json!([user("four"), user("four"), user("fives")])),
-        "54000",
-    );
+    let error = t.refused(&call(json!([user("four"), user("four"), user("fives")])), "54000");
     assert!(error.detail().unwrap().contains('3'), "{error:?}");
     t.refused(&call(json!([user("four"), {"role": "nobody"}])), "22023");
     t.db.run(&call(json!([user("four"), user("fives")])));
@@ -458,69 +374,29 @@ fn malformed_messages_are_refused() {
         (json!([{"role": 1}]), "messages[0].role"),
         (json!([{"role": "function"}]), "messages[0].role"),
         (json!([{"role": "User"}]), "messages[0].role"),
-        (
-            json!([{"role": "user", "content": {}}]),
-            "messages[0].content",
-        ),
-        (
-            json!([{"role": "user", "content": 5}]),
-            "messages[0].content",
-        ),
-        (
-            json!([{"role": "user", "content": true}]),
-            "messages[0].content",
-        ),
-        (
-            json!([{"role": "user", "content": ["x"]}]),
-            "messages[0].content[0]",
-        ),
-        (
-            json!([{"role": "user", "content": [{}]}]),
-            "messages[0].content[0].type",
-        ),
-        (
-            json!([{"role": "user", "content": [{"type": "text"}]}]),
-            "messages[0].content[0].text",
-        ),
-        (
-            json!([{"role": "assistant", "tool_calls": {}}]),
-            "messages[0].tool_calls",
-        ),
-        (
-            json!([{"role": "tool", "tool_call_id": 7}]),
-            "messages[0].tool_call_id",
-        ),
+        (json!([{"role": "user", "content": {}}]), "messages[0].content"),
+        (json!([{"role": "user", "content": 5}]), "messages[0].content"),
+        (json!([{"role": "user", "content": true}]), "messages[0].content"),
+        (json!([{"role": "user", "content": ["x"]}]), "messages[0].content[0]"),
+        (json!([{"role": "user", "content": [{}]}]), "messages[0].content[0].type"),
+        (json!([{"role": "user", "content": [{"type": "text"}]}]), "messages[0].content[0].text"),
+        (json!([{"role": "assistant", "tool_calls": {}}]), "messages[0].tool_calls"),
+        (json!([{"role": "tool", "tool_call_id": 7}]), "messages[0].tool_call_id"),
         (json!([{"role": "tool", "name": []}]), "messages[0].name"),
     ] {
-        let sql = format!(
-            "SELECT caliber_turn_append_many('{scope}', {})",
-            lit(&messages.to_string())
-        );
+        let sql =
+            format!("SELECT caliber_turn_append_many('{scope}', {})", lit(&messages.to_string()));
         let error = t.refused(&sql, "22023");
-        assert!(
-            error.detail().unwrap().contains(says),
-            "{messages}: {error:?}"
-        );
+        assert!(error.detail().unwrap().contains(says), "{messages}: {error:?}");
     }
     // U+0000 never becomes jsonb: PostgreSQL refuses it itself.
     let nul = r#"[{"role": "user", "content": "a\u0000b"}]"#;
-    t.refused(
-        &format!("SELECT caliber_turn_append_many('{scope}', '{nul}')"),
-        "22P05",
-    );
-    t.refused(
-        &format!("SELECT caliber_turn_append_many('{scope}', NULL)"),
-        "22023",
-    );
-    t.refused(
-        "SELECT caliber_turn_append_many(NULL, '[{\"role\": \"user\"}]')",
-        "22023",
-    );
+    t.refused(&format!("SELECT caliber_turn_append_many('{scope}', '{nul}')"), "22P05");
+    t.refused(&format!("SELECT caliber_turn_append_many('{scope}', NULL)"), "22023");
+    t.refused("SELECT caliber_turn_append_many(NULL, '[{\"role\": \"user\"}]')", "22023");
     let messages = lit(&json!([user]).to_string());
-    let error = t.refused(
-        &format!("SELECT caliber_turn_append_many('{UNKNOWN}', {messages})"),
-        "23503",
-    );
+    let error =
+        t.refused(&format!("SELECT caliber_turn_append_many('{UNKNOWN}', {messages})"), "23503");
     assert_eq!(error.constraint(), Some("caliber_turn_scope_id_fkey"));
     for (fence, sqlstate) in [("0", "22023"), ("9", "55006")] {
         t.refused(
@@ -538,66 +414,25 @@ fn reads_find_what_there_is() {
         t.append(&format!("'user', 'turn {i}'"));
     }
     let other = t.new_scope(100);
-    t.db.run(&format!(
-        "SELECT caliber_turn_create('{other}', 'user', 'elsewhere')"
-    ));
+    t.db.run(&format!("SELECT caliber_turn_create('{other}', 'user', 'elsewhere')"));
     let mut list = |call: String| -> Vec<i32> { t.db.all(&format!("SELECT sequence FROM {call}")) };
-    assert_eq!(
-        list(format!("caliber_turn_get_by_scope('{scope}')")),
-        [0, 1, 2, 3, 4, 5, 6]
-    );
-    assert_eq!(
-        list(format!(
-            "caliber_turn_get_by_scope('{scope}', max_rows => 3)"
-        )),
-        [0, 1, 2]
-    );
-    assert_eq!(
-        list(format!("caliber_turn_get_by_scope('{scope}', 2, 3)")),
-        [3, 4, 5]
-    );
-    assert_eq!(
-        list(format!("caliber_turn_get_by_scope('{scope}', 5, 3)")),
-        [6]
-    );
-    assert_eq!(
-        list(format!("caliber_turn_get_by_scope('{scope}', 6)")),
-        [0; 0]
-    );
-    assert_eq!(
-        list(format!(
-            "caliber_turn_get_by_scope('{scope}', -2147483648, 1)"
-        )),
-        [0]
-    );
-    assert_eq!(
-        list(format!("caliber_turn_get_by_scope('{scope}', 2147483647)")),
-        [0; 0]
-    );
+    assert_eq!(list(format!("caliber_turn_get_by_scope('{scope}')")), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(list(format!("caliber_turn_get_by_scope('{scope}', max_rows => 3)")), [0, 1, 2]);
+    assert_eq!(list(format!("caliber_turn_get_by_scope('{scope}', 2, 3)")), [3, 4, 5]);
+    assert_eq!(list(format!("caliber_turn_get_by_scope('{scope}', 5, 3)")), [6]);
+    assert_eq!(list(format!("caliber_turn_get_by_scope('{scope}', 6)")), [0; 0]);
+    assert_eq!(list(format!("caliber_turn_get_by_scope('{scope}', -2147483648, 1)")), [0]);
+    assert_eq!(list(format!("caliber_turn_get_by_scope('{scope}', 2147483647)")), [0; 0]);
     assert_eq!(list(format!("caliber_turn_tail('{scope}', 3)")), [4, 5, 6]);
-    assert_eq!(
-        list(format!("caliber_turn_tail('{scope}', 100)")),
-        [0, 1, 2, 3, 4, 5, 6]
-    );
-    assert_eq!(
-        list(format!("caliber_turn_tail('{scope}', 2147483647)")).len(),
-        7
-    );
+    assert_eq!(list(format!("caliber_turn_tail('{scope}', 100)")), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(list(format!("caliber_turn_tail('{scope}', 2147483647)")).len(), 7);
     assert_eq!(list(format!("caliber_turn_tail('{UNKNOWN}')")), [0; 0]);
-    assert_eq!(
-        list(format!("caliber_turn_get_by_scope('{UNKNOWN}')")),
-        [0; 0]
-    );
-    assert_eq!(
-        t.db.json(&format!("caliber_turn_get('{UNKNOWN}')")),
-        Value::Null
-    );
+    assert_eq!(list(format!("caliber_turn_get_by_scope('{UNKNOWN}')")), [0; 0]);
+    assert_eq!(t.db.json(&format!("caliber_turn_get('{UNKNOWN}')")), Value::Null);
     assert_eq!(t.db.json("caliber_turn_get(NULL)"), Value::Null);
     // In FROM the null is one row of nulls.
     assert_eq!(
-        t.db.all::<Option<Uuid>>(&format!(
-            "SELECT turn_id FROM caliber_turn_get('{UNKNOWN}')"
-        )),
+        t.db.all::<Option<Uuid>>(&format!("SELECT turn_id FROM caliber_turn_get('{UNKNOWN}')")),
         [None]
     );
     for call in [
@@ -619,19 +454,14 @@ fn reads_find_what_there_is() {
 fn the_default_page_has_100_rows() {
     let mut t = Tree::new("turn");
     let scope = t.scope;
-    let messages: Vec<_> = (0..130)
-        .map(|_| json!({"role": "user", "content": "x"}))
-        .collect();
+    let messages: Vec<_> = (0..130).map(|_| json!({"role": "user", "content": "x"})).collect();
     append_many(&mut t, &json!(messages));
     let mut list = |call: &str| -> Vec<i32> {
         t.db.all(&format!(
             "SELECT sequence FROM {call}('{scope}') WITH ORDINALITY ORDER BY ordinality"
         ))
     };
-    assert_eq!(
-        list("caliber_turn_get_by_scope"),
-        (0..100).collect::<Vec<_>>()
-    );
+    assert_eq!(list("caliber_turn_get_by_scope"), (0..100).collect::<Vec<_>>());
     assert_eq!(list("caliber_turn_tail"), (30..130).collect::<Vec<_>>());
 }
 
@@ -639,10 +469,7 @@ fn the_default_page_has_100_rows() {
 fn turns_are_deleted_but_never_updated() {
     let mut t = Tree::new("turn");
     let id = t.append("'user', 'x'");
-    t.refused(
-        &format!("UPDATE caliber_turn SET content = 'y' WHERE turn_id = '{id}'"),
-        "55000",
-    );
+    t.refused(&format!("UPDATE caliber_turn SET content = 'y' WHERE turn_id = '{id}'"), "55000");
     t.refused("UPDATE caliber_turn SET metadata = '{}'", "55000");
     t.db.run(&format!("DELETE FROM caliber_turn WHERE turn_id = '{id}'"));
     assert_eq!(t.db.json(&format!("caliber_turn_get('{id}')")), Value::Null);
@@ -662,14 +489,8 @@ fn a_fence_is_proved_once_remembered_and_then_compared() {
     t.db.run(&create(first));
     assert_eq!(t.scope_row()["fence"], json!(first));
     assert_eq!(t.scope_row()["version"], json!(1));
-    let error = t.refused(
-        &format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"),
-        "55006",
-    );
-    assert!(
-        error.detail().unwrap().contains(&first.to_string()),
-        "{error:?}"
-    );
+    let error = t.refused(&format!("SELECT caliber_turn_create('{scope}', 'user', 'x')"), "55006");
+    assert!(error.detail().unwrap().contains(&first.to_string()), "{error:?}");
     t.refused(&format!("{many})"), "55006");
     // The lease may be over: a remembered fence is only compared.
     t.db.run("DELETE FROM caliber_lock");
@@ -680,10 +501,7 @@ fn a_fence_is_proved_once_remembered_and_then_compared() {
     assert!(second > first);
     t.db.run(&format!("{many}, {second})"));
     let error = t.refused(&create(first), "55006");
-    assert!(
-        error.detail().unwrap().contains(&second.to_string()),
-        "{error:?}"
-    );
+    assert!(error.detail().unwrap().contains(&second.to_string()), "{error:?}");
     t.refused(&format!("{many}, {first})"), "55006");
     // Higher than all, but of no live lease on this scope or its trajectory.
     t.refused(&create(second + 1000), "55006");
@@ -701,10 +519,7 @@ fn a_fence_is_proved_once_remembered_and_then_compared() {
     assert_eq!(t.trajectory_row()["fence"], json!(above));
     assert_eq!(t.trajectory_row()["version"], json!(1));
     t.refused(&create(second), "55006");
-    t.refused(
-        &format!("SELECT caliber_turn_create('{elsewhere}', 'user', 'x')"),
-        "55006",
-    );
+    t.refused(&format!("SELECT caliber_turn_create('{elsewhere}', 'user', 'x')"), "55006");
     t.db.run(&create(above));
 }
 
