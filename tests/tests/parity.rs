@@ -72,13 +72,11 @@ fn the_option_chooses_the_access_method() {
     for am in ["heap", "caliber_am"] {
         let schema = Schema::bare("parity_option");
         let mut psql = psql::program("psql", &Server::get().db);
-        psql.env("PGOPTIONS", options(am, schema.name()))
-            .args(["-X", "-A", "-t", "-q", "-c"])
-            .arg(
-                "CREATE TABLE t (id int); CREATE TEMP TABLE tmp AS SELECT 1 AS id;
+        psql.env("PGOPTIONS", options(am, schema.name())).args(["-X", "-A", "-t", "-q", "-c"]).arg(
+            "CREATE TABLE t (id int); CREATE TEMP TABLE tmp AS SELECT 1 AS id;
              SELECT string_agg(amname, ' ') FROM pg_class c JOIN pg_am a ON a.oid = c.relam
              WHERE c.oid IN ('t'::regclass, 'tmp'::regclass)",
-            );
+        );
         assert_eq!(psql::output(&mut psql).trim(), format!("{am} {am}"));
     }
 }
@@ -113,11 +111,7 @@ fn run(script: &str, am: &str) -> String {
     let text = psql::transcript(
         &folder().join(format!("{script}.sql")),
         &options(am, name),
-        &[
-            ("schema", name),
-            ("am", am),
-            ("file", file.to_str().unwrap()),
-        ],
+        &[("schema", name), ("am", am), ("file", file.to_str().unwrap())],
     );
     clean_up(name);
     let mut shown = String::new();
@@ -137,18 +131,16 @@ fn is_incidental(line: &str) -> bool {
 fn clean_up(schema: &str) {
     let mut db = Server::get().connect();
     let mine = format!("LIKE {}", lit(&format!("{schema}%")));
-    for gid in db.all::<String>(&format!(
-        "SELECT gid FROM pg_prepared_xacts WHERE gid {mine}"
-    )) {
+    for gid in db.all::<String>(&format!("SELECT gid FROM pg_prepared_xacts WHERE gid {mine}")) {
         db.run(&format!("ROLLBACK PREPARED {}", lit(&gid)));
     }
     db.run(&format!(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
          WHERE slot_name {mine} AND NOT active"
     ));
-    for role in db.all::<String>(&format!(
-        "SELECT rolname::text FROM pg_roles WHERE rolname {mine}"
-    )) {
+    for role in
+        db.all::<String>(&format!("SELECT rolname::text FROM pg_roles WHERE rolname {mine}"))
+    {
         db.run(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
     }
 }
@@ -158,10 +150,7 @@ fn create_extensions() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| {
         let mut db = Server::get().connect();
-        for name in EXTENSIONS
-            .into_iter()
-            .filter(|name| Server::get().has_contrib(name))
-        {
+        for name in EXTENSIONS.into_iter().filter(|name| Server::get().has_contrib(name)) {
             db.run(&format!("CREATE EXTENSION IF NOT EXISTS {name}"));
         }
     });
@@ -194,14 +183,10 @@ fn check_errors(script: &str, transcript: &str) {
     let matches = |(number, sqlstate): &(usize, &str), (wanted, marker): &(usize, &str)| {
         number == wanted && marker.split('/').any(|m| m == *sqlstate)
     };
-    let unexpected: Vec<_> = raised
-        .iter()
-        .filter(|r| !announced.iter().any(|a| matches(r, a)))
-        .collect();
-    let missing: Vec<_> = announced
-        .iter()
-        .filter(|a| !raised.iter().any(|r| matches(r, a)))
-        .collect();
+    let unexpected: Vec<_> =
+        raised.iter().filter(|r| !announced.iter().any(|a| matches(r, a))).collect();
+    let missing: Vec<_> =
+        announced.iter().filter(|a| !raised.iter().any(|r| matches(r, a))).collect();
     assert!(
         unexpected.is_empty() && missing.is_empty(),
         "{script}.sql on heap: errors not announced {unexpected:?}, not raised {missing:?}\n{transcript}"
@@ -214,22 +199,10 @@ fn difference(a: &str, b: &str) -> String {
     const SHOWN: usize = 60;
     let (a, b): (Vec<_>, Vec<_>) = (a.lines().collect(), b.lines().collect());
     let start = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
-    let end = a[start..]
-        .iter()
-        .rev()
-        .zip(b[start..].iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let lead = a[start.saturating_sub(LEAD)..start]
-        .iter()
-        .map(|line| format!(" {line}"));
-    let gone = a[start..a.len() - end]
-        .iter()
-        .take(SHOWN)
-        .map(|line| format!("-{line}"));
-    let come = b[start..b.len() - end]
-        .iter()
-        .take(SHOWN)
-        .map(|line| format!("+{line}"));
+    let end =
+        a[start..].iter().rev().zip(b[start..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let lead = a[start.saturating_sub(LEAD)..start].iter().map(|line| format!(" {line}"));
+    let gone = a[start..a.len() - end].iter().take(SHOWN).map(|line| format!("-{line}"));
+    let come = b[start..b.len() - end].iter().take(SHOWN).map(|line| format!("+{line}"));
     lead.chain(gone).chain(come).collect::<Vec<_>>().join("\n")
 }

@@ -26,7 +26,7 @@ pub fn users_shape(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
     let Some(shape) = shape::of(rel)? else {
         return Ok(None);
     };
-    if !shape.is_writable() {
+    if !shape.is_writable(rel) {
         readers::check(rel, &shape)?;
         shape::mark_writable(rel, shape);
     }

@@ -6,6 +6,7 @@ use crate::model::{Change, ColumnType, Entity};
 use crate::pg::relation::{Rel, attribute_name};
 use crate::pg::{ports, types};
 use pgrx_pg_sys as pg_sys;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The position of an entity's columns in one relation. Plain data: a copy is kept in the relcache
 /// entry (`rd_amcache`), which drops it with every invalidation.
@@ -13,8 +14,8 @@ use pgrx_pg_sys as pg_sys;
 pub struct Shape {
     /// Position of the entity in the model, [`NOT_AN_ENTITY`] for a plain table.
     entity: u16,
-    /// Whether the relation passed the check before its first write.
-    writable: bool,
+    /// When the relation passed the check before its first write, by [`invalidations`]; 0: not yet.
+    checked_at: u64,
     /// The attribute number of each of the entity's columns, by their position.
     attnos: [i16; Entity::MAX_COLUMNS],
     /// The composite type that stands for a row of the entity.
@@ -36,9 +37,15 @@ impl Shape {
         }
     }
 
-    /// Whether the relation passed the check before its first write.
-    pub fn is_writable(&self) -> bool {
-        self.writable
+    /// Whether the relation passed the check before its first write. A change of the relation
+    /// itself drops the whole shape; what a partition's parents have is checked anew after any
+    /// invalidation, because theirs does not reach the partition.
+    pub fn is_writable(&self, rel: Rel<'_>) -> bool {
+        if rel.class().relispartition {
+            self.checked_at == invalidations()
+        } else {
+            self.checked_at != 0
+        }
     }
 
     /// The composite type that stands for a row of the entity; `None` when the extension lost it.
@@ -86,7 +93,7 @@ pub fn of(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
 
 /// Remembers that the relation passed the check before its first write.
 pub fn mark_writable(rel: Rel<'_>, mut shape: Shape) {
-    shape.writable = true;
+    shape.checked_at = invalidations();
     remember(rel, shape);
 }
 
@@ -98,10 +105,39 @@ pub fn check_created(rel: Rel<'_>) -> CaliberResult<()> {
     // SAFETY: a plain bool, set before any backend starts.
     let binary_upgrade = unsafe { pg_sys::IsBinaryUpgrade };
     let created_now = rel.data().rd_createSubid != INVALID_SUB_TRANSACTION_ID;
-    if created_now && !binary_upgrade {
+    if created_now && !binary_upgrade && !is_transient(rel) {
         build(rel)?;
     }
     Ok(())
+}
+
+/// Whether this is the copy that a rewrite is going to fill, which is created as an ordinary table
+/// `pg_temp_<OID>` and marked by `relrewrite` only later. (A user's table of such a name only
+/// escapes the early check, not the one before its first write.)
+fn is_transient(rel: Rel<'_>) -> bool {
+    let name = rel.name();
+    let number = name.strip_prefix("pg_temp_");
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// How many relcache invalidations this backend has seen, counted from 1.
+fn invalidations() -> u64 {
+    INVALIDATIONS.load(Ordering::Relaxed)
+}
+
+static INVALIDATIONS: AtomicU64 = AtomicU64::new(1);
+
+/// Starts counting invalidations.
+pub fn watch_invalidations() {
+    // SAFETY: the callback lives as long as the library; it can be registered at any time.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(on_invalidation), pg_sys::Datum::null());
+    }
+}
+
+/// Called for each invalidation, also in the middle of an abort: it must not raise.
+unsafe extern "C-unwind" fn on_invalidation(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
+    INVALIDATIONS.fetch_add(1, Ordering::Relaxed);
 }
 
 fn cached(rel: Rel<'_>) -> Option<Shape> {
@@ -137,7 +173,7 @@ pub fn extension_namespace(rel: Rel<'_>) -> pg_sys::Oid {
 fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
     let plain = Shape {
         entity: NOT_AN_ENTITY,
-        writable: true,
+        checked_at: 0,
         attnos: [0; Entity::MAX_COLUMNS],
         row_type: pg_sys::InvalidOid,
         states: [pg_sys::InvalidOid; Entity::MAX_STATES],
@@ -155,7 +191,6 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
     let entity = &model.entities()[number];
     let mut shape = Shape {
         entity: number as u16,
-        writable: false,
         row_type: types::type_in(namespace, entity.row_type).unwrap_or(pg_sys::InvalidOid),
         ..plain
     };
