@@ -27,8 +27,9 @@ pub fn users_shape(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
         return Ok(None);
     };
     if !shape.is_writable(rel) {
+        let now = shape::invalidations();
         readers::check(rel, &shape)?;
-        shape::mark_writable(rel, shape);
+        shape::mark_writable(rel, shape, now);
     }
     Ok(Some(shape))
 }

@@ -91,9 +91,10 @@ pub fn of(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
     Ok((shape.entity != NOT_AN_ENTITY).then_some(shape))
 }
 
-/// Remembers that the relation passed the check before its first write.
-pub fn mark_writable(rel: Rel<'_>, mut shape: Shape) {
-    shape.checked_at = invalidations();
+/// Remembers that the relation passed the check before its first write, which began when
+/// [`invalidations`] gave `checked_at`.
+pub fn mark_writable(rel: Rel<'_>, mut shape: Shape, checked_at: u64) {
+    shape.checked_at = checked_at;
     remember(rel, shape);
 }
 
@@ -121,7 +122,7 @@ fn is_transient(rel: Rel<'_>) -> bool {
 }
 
 /// How many relcache invalidations this backend has seen, counted from 1.
-fn invalidations() -> u64 {
+pub fn invalidations() -> u64 {
     INVALIDATIONS.load(Ordering::Relaxed)
 }
 
