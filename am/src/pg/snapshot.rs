@@ -1,6 +1,6 @@
 //! Snapshots for reads and for mutations (architecture, decision 9).
 
-use super::ports;
+use super::{ports, raw};
 use pgrx_pg_sys as pg_sys;
 
 /// A snapshot that is the active one for as long as this guard lives.
@@ -13,9 +13,9 @@ impl ActiveSnapshot {
     /// before.
     pub fn of_statement() -> Self {
         // SAFETY: a function is always called under an active snapshot.
-        let active = unsafe { pg_sys::GetActiveSnapshot() };
+        let active = unsafe { raw::GetActiveSnapshot() };
         // SAFETY: does not mark the command id as used.
-        let current = unsafe { pg_sys::GetCurrentCommandId(false) };
+        let current = unsafe { raw::GetCurrentCommandId(false) };
         // SAFETY: the active snapshot is valid while it is on the stack.
         let seen = unsafe { (*active).curcid };
         if seen >= current {
@@ -55,7 +55,7 @@ impl ActiveSnapshot {
     /// The snapshot itself, valid as long as this guard.
     pub fn as_ptr(&self) -> pg_sys::Snapshot {
         // SAFETY: this guard keeps it on the stack, or the calling statement does.
-        unsafe { pg_sys::GetActiveSnapshot() }
+        unsafe { raw::GetActiveSnapshot() }
     }
 }
 

@@ -22,7 +22,7 @@ static MODEL: OnceLock<&'static dyn Model> = OnceLock::new();
 /// Tells the access method what its entities are; called once, when the library is loaded.
 pub fn serve(model: &'static dyn Model) {
     MODEL.get_or_init(|| model);
-    shape::watch_invalidations();
+    crate::pg::invalidation::watch();
 }
 
 /// The model, once [`serve`] has named it; the library's initialisation runs before any callback.

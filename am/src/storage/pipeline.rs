@@ -4,9 +4,9 @@ use super::shape::{self, Shape};
 use super::{model, readers};
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::{Change, ColumnType, RowChange};
-use crate::pg::ports;
 use crate::pg::relation::Rel;
 use crate::pg::slot::Slot;
+use crate::pg::{invalidation, ports};
 use pgrx_pg_sys as pg_sys;
 
 /// The shape that a write to this relation must respect; `None` for a plain table and for writes
@@ -27,7 +27,7 @@ pub fn users_shape(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
         return Ok(None);
     };
     if !shape.is_writable(rel) {
-        let now = shape::invalidations();
+        let now = invalidation::seen();
         readers::check(rel, &shape)?;
         shape::mark_writable(rel, shape, now);
     }

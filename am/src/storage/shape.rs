@@ -4,9 +4,8 @@ use super::model;
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::{Change, ColumnType, Entity};
 use crate::pg::relation::{Rel, attribute_name};
-use crate::pg::{ports, types};
+use crate::pg::{invalidation, ports, types};
 use pgrx_pg_sys as pg_sys;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The position of an entity's columns in one relation. Plain data: a copy is kept in the relcache
 /// entry (`rd_amcache`), which drops it with every invalidation.
@@ -14,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Shape {
     /// Position of the entity in the model, [`NOT_AN_ENTITY`] for a plain table.
     entity: u16,
-    /// When the relation passed the check before its first write, by [`invalidations`]; 0: not yet.
+    /// When the relation passed the check before its first write, by [`invalidation::seen`]; 0: not yet.
     checked_at: u64,
     /// The attribute number of each of the entity's columns, by their position.
     attnos: [i16; Entity::MAX_COLUMNS],
@@ -42,7 +41,7 @@ impl Shape {
     /// invalidation, because theirs does not reach the partition.
     pub fn is_writable(&self, rel: Rel<'_>) -> bool {
         if rel.class().relispartition {
-            self.checked_at == invalidations()
+            self.checked_at == invalidation::seen()
         } else {
             self.checked_at != 0
         }
@@ -92,7 +91,7 @@ pub fn of(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
 }
 
 /// Remembers that the relation passed the check before its first write, which began when
-/// [`invalidations`] gave `checked_at`.
+/// [`invalidation::seen`] gave `checked_at`.
 pub fn mark_writable(rel: Rel<'_>, mut shape: Shape, checked_at: u64) {
     shape.checked_at = checked_at;
     remember(rel, shape);
@@ -119,26 +118,6 @@ fn is_transient(rel: Rel<'_>) -> bool {
     let name = rel.name();
     let number = name.strip_prefix("pg_temp_");
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// How many relcache invalidations this backend has seen, counted from 1.
-pub fn invalidations() -> u64 {
-    INVALIDATIONS.load(Ordering::Relaxed)
-}
-
-static INVALIDATIONS: AtomicU64 = AtomicU64::new(1);
-
-/// Starts counting invalidations.
-pub fn watch_invalidations() {
-    // SAFETY: the callback lives as long as the library; it can be registered at any time.
-    unsafe {
-        pg_sys::CacheRegisterRelcacheCallback(Some(on_invalidation), pg_sys::Datum::null());
-    }
-}
-
-/// Called for each invalidation, also in the middle of an abort: it must not raise.
-unsafe extern "C-unwind" fn on_invalidation(_argument: pg_sys::Datum, _relation: pg_sys::Oid) {
-    INVALIDATIONS.fetch_add(1, Ordering::Relaxed);
 }
 
 fn cached(rel: Rel<'_>) -> Option<Shape> {

@@ -262,11 +262,7 @@ fn scan_keys(index: Rel<'_>, conditions: &[Condition<'_>]) -> Vec<pg_sys::ScanKe
     for (i, (key, condition)) in keys.iter_mut().zip(conditions).enumerate() {
         let (family, input, collation) = (families[i], inputs[i], collations[i]);
         let strategy = condition.comparison.strategy();
-        // SAFETY: a syscache look-up; a B-tree family has the operator for its input type.
-        let operator =
-            unsafe { pg_sys::get_opfamily_member(family, input, input, strategy as i16) };
-        // SAFETY: a syscache look-up.
-        let procedure = unsafe { pg_sys::get_opcode(operator) };
+        let procedure = comparison_procedure(family, input, strategy);
         let (argument, is_null) = condition.value.to_raw();
         let flags = if is_null { pg_sys::SK_ISNULL as i32 } else { 0 };
         // SAFETY: the key is ours; the procedure compares values of the input type.
@@ -284,6 +280,25 @@ fn scan_keys(index: Rel<'_>, conditions: &[Condition<'_>]) -> Vec<pg_sys::ScanKe
         }
     }
     keys
+}
+
+/// The function behind the operator of this strategy.
+fn comparison_procedure(
+    family: pg_sys::Oid,
+    input: pg_sys::Oid,
+    strategy: pg_sys::StrategyNumber,
+) -> pg_sys::Oid {
+    // Most look-ups are for one id: its operator family and function have fixed OIDs
+    // (pg_opfamily.dat, pg_proc.dat).
+    const UUID_OPS: u32 = 2968;
+    const UUID_EQ: u32 = 2956;
+    if family.to_u32() == UUID_OPS && strategy == Comparison::Equal.strategy() {
+        return pg_sys::Oid::from(UUID_EQ);
+    }
+    // SAFETY: a syscache look-up; a B-tree family has the operator for its input type.
+    let operator = unsafe { pg_sys::get_opfamily_member(family, input, input, strategy as i16) };
+    // SAFETY: a syscache look-up.
+    unsafe { pg_sys::get_opcode(operator) }
 }
 
 /// An index scan under way.

@@ -8,6 +8,7 @@
 pub mod lock;
 pub mod lookup;
 mod open;
+mod recent;
 pub mod row;
 pub mod writer;
 

@@ -1,11 +1,12 @@
 //! Opening an entity's table by name, as far as the caller may.
 
+use super::recent;
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::{ColumnType, Entity};
 use crate::pg::relation::{OpenRel, Rel};
 use crate::pg::report::raise;
-use crate::pg::types;
 use crate::pg::value::Value;
+use crate::pg::{current_user, invalidation, types};
 use crate::storage::shape::{self, Shape};
 use pgrx::pg_guard;
 use pgrx_pg_sys as pg_sys;
@@ -15,7 +16,7 @@ use std::ffi::{CStr, CString, c_void};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
     privileges: u32,
-    lock: u32,
+    pub(super) lock: u32,
     /// The SQL command for the message that refuses it in a read-only transaction.
     command: Option<&'static CStr>,
 }
@@ -48,6 +49,18 @@ impl Access {
         lock: pg_sys::RowExclusiveLock,
         command: Some(c"DELETE"),
     };
+}
+
+impl Access {
+    /// Raises 25006 for a write in a read-only transaction, and refuses it in parallel mode.
+    pub(super) fn check_mode(self) {
+        if let Some(command) = self.command {
+            // SAFETY: a static C string.
+            unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) };
+            // SAFETY: a static C string.
+            unsafe { pg_sys::PreventCommandIfParallelMode(command.as_ptr()) };
+        }
+    }
 }
 
 /// An entity's table, open and locked; the lock stays until the transaction ends.
@@ -157,6 +170,21 @@ pub fn entity_of(oid: pg_sys::Oid) -> CaliberResult<Option<&'static Entity>> {
     Ok(shape::of(rel)?.map(|shape| shape.entity()))
 }
 
+/// Finds the table by its qualified name, as far as the caller may, and locks it.
+fn find_and_lock(
+    schema: &CStr,
+    entity: &'static Entity,
+    access: Access,
+) -> CaliberResult<pg_sys::Oid> {
+    if let Some(oid) = recent::find(schema, entity, access) {
+        return Ok(oid);
+    }
+    let before = invalidation::seen();
+    let oid = look_up_and_lock(schema, entity, access)?;
+    recent::remember(schema, entity, access, oid, before);
+    Ok(oid)
+}
+
 /// What the callback of the name look-up needs.
 struct Request {
     access: Access,
@@ -164,7 +192,7 @@ struct Request {
 
 /// Looks the table up by its qualified name and locks it. Privileges are checked before the lock
 /// is taken, and again when the name came to mean another table meanwhile.
-fn find_and_lock(
+fn look_up_and_lock(
     schema: &CStr,
     entity: &'static Entity,
     access: Access,
@@ -212,18 +240,12 @@ unsafe extern "C-unwind" fn check_access(
     if rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
         raise(&CaliberError::RowSecurity { table: relation_name(oid) });
     }
-    if let Some(command) = access.command {
-        // SAFETY: a static C string.
-        unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) };
-        // SAFETY: a static C string.
-        unsafe { pg_sys::PreventCommandIfParallelMode(command.as_ptr()) };
-    }
+    access.check_mode();
 }
 
 /// Each privilege on the table, or on all of its columns, as SQL would need it.
 fn check_privileges(oid: pg_sys::Oid, privileges: u32) {
-    // SAFETY: the current user of this backend.
-    let user = unsafe { pg_sys::GetUserId() };
+    let user = current_user();
     let column_privileges = pg_sys::ACL_SELECT | pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE;
     for bit in (0..u32::BITS).map(|i| 1 << i).filter(|bit| privileges & bit != 0) {
         let mode = pg_sys::AclMode::from(bit);

@@ -48,7 +48,7 @@ impl Postgres {
             }
             Ok(text)
         };
-        let line = ask("--version")?;
+        let line = ask("--version")?.lines().next().unwrap_or_default().to_owned();
         let (major, version) = parse_version(&line)
             .map_err(|why| missing(format!("{shown} --version says `{line}`: {why}")))?;
         Ok(Self {

@@ -1,0 +1,14 @@
+//! Functions of PostgreSQL that raise nothing, linked without the guard that every other binding
+//! has: a guard costs about as much as each of them does.
+
+use pgrx_pg_sys as pg_sys;
+
+// "C" rather than "C-unwind": nothing unwinds out of them. Each only reads this backend's state.
+unsafe extern "C" {
+    /// The snapshot on top of the stack; there is one while a function is called.
+    pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
+    /// The command counter. It raises in parallel mode only when asked to mark the id as used.
+    pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
+    /// The current user.
+    pub fn GetUserId() -> pg_sys::Oid;
+}
