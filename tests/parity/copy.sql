@@ -6,7 +6,7 @@ SELECT g, CASE WHEN g % 7 <> 0 THEN repeat('x', g % 50) || E'\t,"\\\n' || g END,
        g / 8.0, ARRAY[g, NULL, -g], jsonb_build_object('k', g), date '2024-01-01' + g
 FROM generate_series(1, 3000) g;
 
-CREATE TABLE target (LIKE source INCLUDING ALL);
+CREATE TABLE target (LIKE source INCLUDING ALL) WITH (autovacuum_enabled = off);
 ALTER TABLE target ALTER t SET DEFAULT 'by default';
 \set copy_out 'COPY (SELECT * FROM source ORDER BY id) TO ' :'file'
 \set copy_in 'COPY target FROM ' :'file'

@@ -9,7 +9,7 @@ CREATE TABLE t (
     place point,
     ts tsvector,
     extra text
-);
+) WITH (autovacuum_enabled = off);
 INSERT INTO t
 SELECT g, g % 100, 'b' || g % 37, ARRAY['t' || g % 5, 'u' || g % 11], int4range(g, g + 10),
        point(g % 40, g / 40), to_tsvector('simple', 'word' || g % 13 || ' all'), repeat('e', g % 20)
@@ -71,6 +71,7 @@ INSERT INTO t SELECT g, 42, 'b7', '{t3,u4}', '[100,120)', point(3, 3), 'word5 al
 SELECT * FROM answers();
 ROLLBACK;
 SELECT * FROM answers();
+SELECT settle();
 VACUUM t;
 SELECT brin_summarize_new_values('t_id_brin') >= 0, gin_clean_pending_list('t_tags_gin') >= 0;
 SELECT * FROM answers();

@@ -5,7 +5,7 @@ CREATE TABLE item (
     name text NOT NULL DEFAULT 'unnamed',
     price numeric CHECK (price >= 0),
     code text UNIQUE
-);
+) WITH (autovacuum_enabled = off);
 
 INSERT INTO item VALUES (1, 'one', 1.5, 'a') RETURNING *;
 INSERT INTO item (id) VALUES (2), (3), (4) RETURNING id, name, price;

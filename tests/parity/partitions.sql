@@ -34,6 +34,7 @@ INSERT INTO r VALUES (1, '2023-06-11'); -- error 23505
 UPDATE r SET at = at + 365 WHERE id <= 3 AND at < '2024-01-01' RETURNING tableoid::regclass, *;
 UPDATE r SET id = id + 1000, v = v || '!' WHERE id BETWEEN 30 AND 33;
 SELECT tableoid::regclass, * FROM r WHERE id >= 1000 ORDER BY id;
+ANALYZE r;
 EXPLAIN (COSTS OFF) SELECT * FROM r WHERE at < '2023-12-01' AND id = 3;
 EXPLAIN (COSTS OFF) UPDATE r SET v = '' WHERE at = '2025-05-05';
 EXPLAIN (COSTS OFF) SELECT * FROM r WHERE at = '2024-05-05' AND id = 3;
@@ -84,6 +85,7 @@ INSERT INTO h SELECT g, md5(g::text) FROM generate_series(1, 2000) g;
 SELECT tableoid::regclass, count(*) FROM h GROUP BY 1 ORDER BY tableoid::regclass::text;
 UPDATE h SET id = id + 1;
 SELECT count(*), count(DISTINCT id), sum(id) FROM h;
+ANALYZE h;
 SET enable_partitionwise_join = on; SET enable_partitionwise_aggregate = on;
 EXPLAIN (COSTS OFF) SELECT count(*) FROM h x JOIN h y USING (id) WHERE x.id IN (1, 2);
 SELECT count(*) FROM h x JOIN h y USING (id);

@@ -5,6 +5,7 @@ INSERT INTO t SELECT g, g * 7919 % 1009, g % 10, repeat('p', 100) FROM generate_
 CREATE UNIQUE INDEX t_id ON t (id);
 CREATE INDEX t_a ON t (a);
 CREATE INDEX t_b ON t (b);
+SELECT settle();
 VACUUM (ANALYZE, FREEZE) t;
 SELECT relpages, reltuples FROM pg_class WHERE oid = 't'::regclass;
 

@@ -1220,7 +1220,7 @@ impl Replication {
         let mut there = replication.subscriber.connect();
         there.run(&format!("CREATE SCHEMA {schema}"));
         there.run(&format!("SELECT caliber_init('{schema}', 8)"));
-        filled.db.run(&format!("CREATE PUBLICATION {name} FOR TABLES IN SCHEMA {schema}"));
+        filled.db.run(&format!("CREATE PUBLICATION {name} FOR TABLE {}", TABLES.join(", ")));
         filled.db.run(&format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')"));
         let server = Server::get();
         let connection = format!(
@@ -1235,6 +1235,12 @@ impl Replication {
              WITH (create_slot = false, slot_name = {name}, copy_data = true)",
             lit(&connection)
         ));
+        // Nothing may touch the subscription before: on one server, the slots of the initial copy
+        // wait for all transactions, that of a DROP SUBSCRIPTION included.
+        there.wait_until(&format!(
+            "(SELECT count(*) FROM pg_subscription_rel WHERE srsubstate = 'r') = {}",
+            TABLES.len()
+        ));
         replication
     }
 }
@@ -1243,9 +1249,11 @@ impl Drop for Replication {
     fn drop(&mut self) {
         let name = &self.name;
         let mut there = self.subscriber.connect();
-        for sql in
-            [format!("ALTER SUBSCRIPTION {name} DISABLE"), format!("DROP SUBSCRIPTION {name}")]
-        {
+        for sql in [
+            "SET statement_timeout = '20s'".to_owned(),
+            format!("ALTER SUBSCRIPTION {name} DISABLE"),
+            format!("DROP SUBSCRIPTION {name}"),
+        ] {
             if let Err(e) = there.attempt(&sql) {
                 eprintln!("{sql}: {e}");
             }

@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use caliber_tests::{Schema, Server, lit, psql};
 
@@ -81,6 +81,24 @@ fn the_option_chooses_the_access_method() {
     }
 }
 
+/// What scripts call before a VACUUM or an index build whose outcome they show: it waits for
+/// every transaction that may still see the rows as they were before. Such a one, autovacuum's
+/// for instance, would keep dead rows alive.
+const SETTLE: &str = "
+    CREATE FUNCTION settle() RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        mine xid := pg_current_xact_id()::xid;
+    BEGIN
+        WHILE EXISTS (
+            SELECT FROM pg_stat_activity
+            WHERE pid <> pg_backend_pid() AND (age(backend_xmin) > age(mine) OR age(backend_xid) > age(mine))
+            UNION ALL
+            SELECT FROM pg_prepared_xacts WHERE age(transaction) > age(mine)
+        ) LOOP
+            PERFORM pg_stat_clear_snapshot();
+        END LOOP;
+    END $$";
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("parity")
 }
@@ -89,8 +107,13 @@ fn options(am: &str, schema: &str) -> String {
     format!("-c default_table_access_method={am} -c search_path={schema},public")
 }
 
+/// One script at a time: the transactions of another would keep rows alive, of which some scripts
+/// show how many there are.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Runs the script on heap, then on the access method.
 fn compare(script: &str) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     create_extensions();
     let heap = run(script, "heap");
     check_errors(script, &heap);
@@ -107,6 +130,7 @@ fn run(script: &str, am: &str) -> String {
     let server = Server::get();
     let schema = Schema::bare(&format!("parity_{script}"));
     let name = schema.name();
+    schema.connect().run(SETTLE);
     let file = server.data_dir.join(format!("{name}.copy"));
     let text = psql::transcript(
         &folder().join(format!("{script}.sql")),
