@@ -98,7 +98,7 @@ SELECT count(*), sum(id) FROM par WHERE a < 5000;
 RESET enable_seqscan;
 INSERT INTO par VALUES (20000, -1, 'dup'), (20001, -1, 'dup');
 CREATE UNIQUE INDEX par_dup ON par (a); -- error 23505
-SELECT settle();
+CALL settle();
 REINDEX INDEX par_b;
 SELECT count(*) FROM par WHERE b = 'dup';
 

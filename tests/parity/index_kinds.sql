@@ -71,7 +71,9 @@ INSERT INTO t SELECT g, 42, 'b7', '{t3,u4}', '[100,120)', point(3, 3), 'word5 al
 SELECT * FROM answers();
 ROLLBACK;
 SELECT * FROM answers();
-SELECT settle();
+-- Twice: a commit that is not flushed yet hides from the first one that a row is all-visible.
+CALL settle();
+VACUUM (FREEZE) t;
 VACUUM t;
 SELECT brin_summarize_new_values('t_id_brin') >= 0, gin_clean_pending_list('t_tags_gin') >= 0;
 SELECT * FROM answers();

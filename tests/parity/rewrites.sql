@@ -21,7 +21,7 @@ SELECT array_agg(id) = array_agg(id ORDER BY id) AS in_order FROM t;
 SELECT indisclustered FROM pg_index WHERE indexrelid = 't_pkey'::regclass;
 VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) t;
 :digest;
-SELECT settle();
+CALL settle();
 VACUUM (FULL, FREEZE, ANALYZE) t;
 :digest;
 SELECT reltuples FROM pg_class WHERE oid = 't'::regclass;

@@ -83,19 +83,22 @@ fn the_option_chooses_the_access_method() {
 
 /// What scripts call before a VACUUM or an index build whose outcome they show: it waits for
 /// every transaction that may still see the rows as they were before. Such a one, autovacuum's
-/// for instance, would keep dead rows alive.
+/// for instance, would keep dead rows alive. It commits as it waits, because some of the others
+/// wait for it.
 const SETTLE: &str = "
-    CREATE FUNCTION settle() RETURNS void LANGUAGE plpgsql AS $$
+    CREATE PROCEDURE settle() LANGUAGE plpgsql AS $$
     DECLARE
-        mine xid := pg_current_xact_id()::xid;
+        next xid := pg_snapshot_xmax(pg_current_snapshot())::xid;
+        waiting bool := true;
     BEGIN
-        WHILE EXISTS (
-            SELECT FROM pg_stat_activity
-            WHERE pid <> pg_backend_pid() AND (age(backend_xmin) > age(mine) OR age(backend_xid) > age(mine))
-            UNION ALL
-            SELECT FROM pg_prepared_xacts WHERE age(transaction) > age(mine)
-        ) LOOP
-            PERFORM pg_stat_clear_snapshot();
+        WHILE waiting LOOP
+            COMMIT;
+            waiting := EXISTS (
+                SELECT FROM pg_stat_activity
+                WHERE pid <> pg_backend_pid()
+                  AND (age(backend_xmin) > age(next) OR age(backend_xid) > age(next))
+                UNION ALL
+                SELECT FROM pg_prepared_xacts WHERE age(transaction) > age(next));
         END LOOP;
     END $$";
 
