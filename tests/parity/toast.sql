@@ -80,4 +80,5 @@ INSERT INTO ids DEFAULT VALUES; -- error 54000
 CREATE TABLE lz (id int, v text COMPRESSION pglz);
 INSERT INTO lz VALUES (1, repeat('0123456789', 10000));
 SELECT pg_column_compression(v), length(v), pg_column_size(v) < 5000 FROM lz;
-CREATE INDEX ON t (plain); -- error 54000
+CREATE TABLE one AS SELECT :'noise' AS plain;
+CREATE INDEX ON one (plain); -- error 54000
