@@ -43,6 +43,10 @@ CREATE INDEX caliber_message_type_queue_idx
         'pending'::@extschema@.caliber_message_status,
         'delivered'::@extschema@.caliber_message_status);
 
+CREATE INDEX caliber_message_dead_idx
+    ON @schema@.caliber_message (message_id)
+    WHERE status = 'dead'::@extschema@.caliber_message_status;
+
 CREATE INDEX caliber_message_from_agent_idx
     ON @schema@.caliber_message (from_agent_id);
 

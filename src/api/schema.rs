@@ -27,3 +27,4 @@ extension_sql_file!(
     requires = ["delegation"]
 );
 extension_sql_file!("../../sql/install/20_conflict.sql", name = "conflict", requires = ["handoff"]);
+extension_sql_file!("../../sql/install/30_check.sql", name = "check", requires = ["conflict"]);
