@@ -3,6 +3,7 @@
 use crate::json::Json;
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::model::{Change, ColumnType, Entity};
+use std::fmt::Display;
 use std::str::FromStr;
 use uuid::Uuid;
 
@@ -23,8 +24,16 @@ pub struct Changed {
 pub enum JsonScalar {
     /// SQL null: the value JSON null, for every type of column.
     Null,
-    /// For a `text` column, or the text form of an enum label or a time.
+    /// For a `text` column.
     Text(String),
+    /// The text form of an enum label or a time, for the input function of the column's type.
+    Input(String),
+    /// For a `real` column, with its bits, so that two of them can be compared.
+    Float4(u32),
+    /// For a `text[]` column; null elements are allowed, as in SQL.
+    TextArray(Vec<Option<String>>),
+    /// For a `uuid[]` column.
+    UuidArray(Vec<Uuid>),
     /// For an `integer` column.
     Int4(i32),
     /// For a `bigint` column.
@@ -77,10 +86,10 @@ fn scalar(ty: ColumnType, key: &str, json: Json) -> CaliberResult<JsonScalar> {
         return Ok(JsonScalar::Null);
     }
     let path = format_args!("\"{key}\"");
-    let text = || json.string(ARGUMENT, &path);
     match ty {
-        ColumnType::Text | ColumnType::Enum(_) | ColumnType::Timestamptz => {
-            text().map(JsonScalar::Text)
+        ColumnType::Text => json.string(ARGUMENT, &path).map(JsonScalar::Text),
+        ColumnType::Enum(_) | ColumnType::Timestamptz => {
+            json.string(ARGUMENT, &path).map(JsonScalar::Input)
         }
         ColumnType::Int4 => whole(json, key, "integer").map(JsonScalar::Int4),
         ColumnType::Int8 => whole(json, key, "bigint").map(JsonScalar::Int8),
@@ -88,15 +97,39 @@ fn scalar(ty: ColumnType, key: &str, json: Json) -> CaliberResult<JsonScalar> {
             Ok(truth) => Ok(JsonScalar::Bool(truth)),
             Err(_) => Err(json.not(ARGUMENT, &path, "a boolean")),
         },
-        ColumnType::Uuid | ColumnType::Key => match text()?.parse() {
-            Ok(id) => Ok(JsonScalar::Uuid(id)),
-            Err(_) => Err(CaliberError::argument(
-                ARGUMENT,
-                format!("{path} must be a UUID, not {}.", json.text()),
-            )),
+        ColumnType::Float4 => match json.text().parse::<f32>() {
+            Ok(number) if number.is_finite() => Ok(JsonScalar::Float4(number.to_bits())),
+            _ => Err(json.not(ARGUMENT, &path, "a number that real can hold")),
         },
+        ColumnType::Uuid | ColumnType::Key => uuid(json, &path).map(JsonScalar::Uuid),
+        ColumnType::UuidArray => {
+            elements(json, &path, |json| uuid(json, &path)).map(JsonScalar::UuidArray)
+        }
+        ColumnType::TextArray => elements(json, &path, |json| match json.is_null() {
+            true => Ok(None),
+            false => json.string(ARGUMENT, &path).map(Some),
+        })
+        .map(JsonScalar::TextArray),
         ColumnType::Jsonb => Ok(JsonScalar::Jsonb(json.text().to_owned())),
+        ColumnType::Bytea | ColumnType::Vector => {
+            Err(CaliberError::argument(ARGUMENT, format!("{path} cannot be given as JSON.")))
+        }
     }
+}
+
+fn uuid(json: Json, path: &dyn Display) -> CaliberResult<Uuid> {
+    json.string(ARGUMENT, path)?.parse().map_err(|_| {
+        CaliberError::argument(ARGUMENT, format!("{path} must be a UUID, not {}.", json.text()))
+    })
+}
+
+fn elements<T>(
+    json: Json,
+    path: &dyn Display,
+    read: impl Fn(Json) -> CaliberResult<T>,
+) -> CaliberResult<Vec<T>> {
+    let elements = json.elements().ok_or_else(|| json.not(ARGUMENT, path, "an array"))?;
+    elements.into_iter().map(read).collect()
 }
 
 /// A number that PostgreSQL's `integer` or `bigint` can hold, written without fraction or

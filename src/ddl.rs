@@ -20,6 +20,7 @@ const FILES: &[&str] = &[
     include_str!("../sql/tables/delegation.sql"),
     include_str!("../sql/tables/handoff.sql"),
     include_str!("../sql/tables/conflict.sql"),
+    include_str!("../sql/tables/views.sql"),
 ];
 
 /// The most dimensions that pgvector can index, as halfvec.
@@ -45,6 +46,8 @@ pub enum Object {
     Sequence(&'static str),
     /// It creates this table.
     Table(&'static str),
+    /// It creates this view.
+    View(&'static str),
     /// It creates this index.
     Index(&'static str),
     /// It adds a constraint to a table.
@@ -54,7 +57,7 @@ pub enum Object {
         /// The constraint.
         name: &'static str,
     },
-    /// It comments on this table or sequence, or on a column of it.
+    /// It comments on this table, sequence or view, or on a column of it.
     Comment(&'static str),
 }
 
@@ -68,7 +71,7 @@ pub struct Statement {
 }
 
 /// The statements for a target, in an order in which they can be run: sequences, tables, indexes,
-/// constraints, comments. They are to be run with `standard_conforming_strings` on.
+/// constraints, views, comments. They are to be run with `standard_conforming_strings` on.
 ///
 /// # Errors
 /// 22023 for an embedding dimension that pgvector cannot index, and for a schema whose name ends
@@ -111,7 +114,8 @@ fn rank(object: &Object) -> u8 {
         Object::Table(_) => 1,
         Object::Index(_) => 2,
         Object::Constraint { .. } => 3,
-        Object::Comment(_) => 4,
+        Object::View(_) => 4,
+        Object::Comment(_) => 5,
     }
 }
 
@@ -147,6 +151,7 @@ fn object(words: &[&'static str]) -> Option<Object> {
     match *words {
         ["CREATE", "SEQUENCE", name, ..] => Some(Object::Sequence(local(name))),
         ["CREATE", "TABLE", name, ..] => Some(Object::Table(local(name))),
+        ["CREATE", "VIEW", name, ..] => Some(Object::View(local(name))),
         ["CREATE", "INDEX", name, ..] | ["CREATE", "UNIQUE", "INDEX", name, ..] => {
             Some(Object::Index(local(name)))
         }
@@ -346,7 +351,7 @@ mod tests {
                     assert!(objects.contains(&Object::Table(table)));
                 }
                 if let Object::Comment(on) = *object {
-                    let commented = [Object::Table(on), Object::Sequence(on)];
+                    let commented = [Object::Table(on), Object::Sequence(on), Object::View(on)];
                     assert!(commented.iter().any(|o| objects.contains(o)));
                 }
             }

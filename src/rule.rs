@@ -21,6 +21,7 @@ impl Model for Rules {
             return Err(CaliberError::AppendOnly { entity: entity.name });
         }
         fixed_columns(entity, change)?;
+        links(entity, change)?;
         transition(entity, change)?;
         final_state(entity, change)?;
         counters(entity, change)?;
@@ -41,6 +42,17 @@ fn changed(
 fn fixed_columns(entity: &Entity, change: &RowChange) -> CaliberResult<()> {
     match changed(entity, change).find(|&(_, _, how)| how == Change::Fixed) {
         Some((_, column, _)) => Err(CaliberError::FixedColumn { entity: entity.name, column }),
+        None => Ok(()),
+    }
+}
+
+/// A link is set or taken away, never bent to something else.
+fn links(entity: &Entity, change: &RowChange) -> CaliberResult<()> {
+    let replaced =
+        |position| !change.was_null.contains(position) && !change.is_null.contains(position);
+    let bent = |&(position, _, how): &(usize, _, _)| how == Change::Link && replaced(position);
+    match changed(entity, change).find(bent) {
+        Some((_, column, _)) => Err(CaliberError::Relinked { entity: entity.name, column }),
         None => Ok(()),
     }
 }
@@ -66,14 +78,19 @@ fn transition(entity: &Entity, change: &RowChange) -> CaliberResult<()> {
     })
 }
 
-/// In a final state only the metadata changes, and what goes with every update.
+/// In a final state only the metadata changes, and what goes with every update. A reference may
+/// become null: what it refers to was deleted, and the row outlives it.
 fn final_state(entity: &Entity, change: &RowChange) -> CaliberResult<()> {
     let old = change.state.0.and_then(|i| entity.states.get(i));
     let Some(state) = old.filter(|state| state.is_final()) else {
         return Ok(());
     };
-    let open = |how| matches!(how, Change::Metadata | Change::Version | Change::UpdatedAt);
-    let column = changed(entity, change).find(|&(_, _, how)| !open(how)).map(|(_, name, _)| name);
+    let open = |&(position, _, how): &(usize, _, _)| match how {
+        Change::Metadata | Change::Version | Change::UpdatedAt => true,
+        Change::Reference => change.is_null.contains(position),
+        _ => false,
+    };
+    let column = changed(entity, change).find(|c| !open(c)).map(|(_, name, _)| name);
     match column.or(change.others_changed.then_some(ANOTHER_COLUMN)) {
         Some(column) => Err(CaliberError::Final {
             entity: entity.name,
@@ -125,7 +142,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::entity::{SCOPE, TRAJECTORY, TURN, scope, trajectory};
+    use crate::entity::{
+        ARTIFACT, CONFLICT, DELEGATION, HANDOFF, MESSAGE, SCOPE, TRAJECTORY, TURN, scope,
+        trajectory,
+    };
     use caliber_am::model::ColumnSet;
     use proptest::prelude::*;
     use proptest::sample::{select, subsequence};
@@ -175,7 +195,10 @@ mod tests {
         change.others_changed
             || change.changed.iter().any(|i| {
                 use Change::*;
-                matches!(entity.columns[i].change, Free | Fixed | State | Metadata | UpdatedAt)
+                matches!(
+                    entity.columns[i].change,
+                    Free | Fixed | State | Metadata | UpdatedAt | Reference | Link
+                )
             })
     }
 
@@ -328,6 +351,46 @@ mod tests {
             ]
         );
         assert_eq!(arrows(SCOPE), [("true", "false")]);
+        assert_eq!(
+            arrows(MESSAGE),
+            [
+                ("pending", "delivered"),
+                ("pending", "dead"),
+                ("delivered", "pending"),
+                ("delivered", "acknowledged"),
+                ("delivered", "dead"),
+                ("dead", "pending"),
+            ]
+        );
+        assert_eq!(
+            arrows(DELEGATION),
+            [
+                ("pending", "accepted"),
+                ("pending", "rejected"),
+                ("pending", "failed"),
+                ("accepted", "in_progress"),
+                ("accepted", "completed"),
+                ("accepted", "failed"),
+                ("in_progress", "completed"),
+                ("in_progress", "failed"),
+            ]
+        );
+        assert_eq!(
+            arrows(HANDOFF),
+            [("initiated", "accepted"), ("initiated", "rejected"), ("accepted", "completed")]
+        );
+        assert_eq!(
+            arrows(CONFLICT),
+            [
+                ("detected", "resolving"),
+                ("detected", "resolved"),
+                ("detected", "escalated"),
+                ("resolving", "resolved"),
+                ("resolving", "escalated"),
+                ("escalated", "resolving"),
+                ("escalated", "resolved"),
+            ]
+        );
     }
 
     #[test]
@@ -356,6 +419,33 @@ mod tests {
     }
 
     #[test]
+    fn a_link_is_set_or_taken_away_but_never_bent() {
+        use crate::entity::artifact::column::SUPERSEDED_BY;
+        let bent = update(ARTIFACT, &[SUPERSEDED_BY]);
+        let relinked = CaliberError::Relinked { entity: "artifact", column: "superseded_by" };
+        assert_eq!(judge(ARTIFACT, &bent), Err(relinked));
+        let link = set([SUPERSEDED_BY]);
+        assert_eq!(judge(ARTIFACT, &RowChange { was_null: link, ..bent }), Ok(assigned(6)));
+        assert_eq!(judge(ARTIFACT, &RowChange { is_null: link, ..bent }), Ok(assigned(6)));
+    }
+
+    #[test]
+    fn a_final_row_outlives_what_it_refers_to() {
+        use crate::entity::message::column::{CLAIMED_BY, TRAJECTORY_ID};
+        let acknowledged = MESSAGE.states.iter().position(|s| s.label == "acknowledged");
+        let change = RowChange {
+            state: (acknowledged, acknowledged),
+            ..update(MESSAGE, &[TRAJECTORY_ID, CLAIMED_BY])
+        };
+        let refused = judge(MESSAGE, &RowChange { is_null: set([TRAJECTORY_ID]), ..change });
+        assert!(
+            matches!(refused, Err(CaliberError::Final { column, .. }) if column == "claimed_by")
+        );
+        let deleted = RowChange { is_null: change.changed, ..change };
+        assert_eq!(judge(MESSAGE, &deleted), Ok(assigned(6)));
+    }
+
+    #[test]
     fn the_first_broken_rule_is_reported() {
         use trajectory::column::*;
         let mut change = RowChange {
@@ -364,6 +454,7 @@ mod tests {
             fallen: Some((FENCE, 2, Some(1))),
             version: (Some(5), Some(1)),
             others_changed: true,
+            ..RowChange::default()
         };
         let mut report = |fixed: fn(&mut RowChange)| {
             let error = judge(TRAJECTORY, &change).unwrap_err().to_string();
@@ -422,8 +513,8 @@ mod tests {
                 1 => (any::<i64>(), proptest::option::of(any::<i64>())).prop_map(Some)
             ];
             let others = proptest::bool::weighted(0.2);
-            (columns, (state.clone(), state), versions(), others, fall).prop_map(
-                move |((loose, fixed), state, version, others_changed, fall)| {
+            (columns, (state.clone(), state), versions(), others, fall, any::<u64>()).prop_map(
+                move |((loose, fixed), state, version, others_changed, fall, nulls)| {
                     let how = |i: usize| entity.columns[i].change;
                     let mut loose = loose;
                     loose.retain(|&i| !matches!(how(i), Change::State | Change::Version));
@@ -437,7 +528,12 @@ mod tests {
                     if version.0 != version.1 {
                         changed = changed.with(entity.position_of(Change::Version).unwrap());
                     }
-                    (entity, RowChange { changed, others_changed, state, version, fallen })
+                    let is_null = set(changed.iter().filter(|i| nulls >> i & 1 != 0));
+                    let was_null = set(changed.iter().filter(|&i| {
+                        !is_null.contains(i) && (how(i) == Change::Link || nulls >> i & 2 != 0)
+                    }));
+                    let change = RowChange { changed, was_null, is_null, ..RowChange::default() };
+                    (entity, RowChange { others_changed, state, version, fallen, ..change })
                 },
             )
         })

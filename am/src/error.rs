@@ -28,6 +28,8 @@ pub enum CaliberError {
     FenceFell { entity: &'static str, column: &'static str, old: i64, new: Option<i64> },
     #[error("version of {entity} rows rises by exactly one with each update")]
     VersionStep { entity: &'static str, old: Option<i64>, new: Option<i64> },
+    #[error("{entity} is superseded already")]
+    Relinked { entity: &'static str, column: &'static str },
     #[error("{entity} row cannot move to another partition")]
     PartitionMove { entity: &'static str },
 
@@ -53,7 +55,7 @@ pub enum CaliberError {
     #[error("\"{schema}.{table}\" is not a {entity} table")]
     NotAnEntityTable { schema: String, table: &'static str, entity: &'static str },
     #[error("table \"{table}\" lacks the index that this function needs")]
-    IndexMissing { table: String, columns: String },
+    IndexMissing { table: String, method: &'static str, columns: String },
     #[error("row-level security is active on table \"{table}\"")]
     RowSecurity { table: String },
     #[error("table \"{table}\" is partitioned")]
@@ -77,6 +79,18 @@ pub enum CaliberError {
     FenceUnknown { entity: &'static str, id: Uuid, fence: i64, current: i64 },
     #[error("{entity} {id} is not in the state needed")]
     WrongState { entity: &'static str, id: Uuid, state: String, needed: &'static str },
+    #[error("{entity} {id} is over")]
+    LeaseOver { entity: &'static str, id: Uuid, fence: i64 },
+    #[error("receipt {receipt} is stale for message {id}")]
+    StaleReceipt { id: Uuid, receipt: i32, current: i32, state: String, holder: Option<Uuid> },
+    #[error("agent {agent} may not act on {entity} {id}")]
+    NotAddressed { entity: &'static str, id: Uuid, agent: Uuid, needed: &'static str },
+    #[error("agent {agent} may not delegate to type \"{agent_type}\"")]
+    MayNotDelegate { agent: Uuid, agent_type: String, allowed: Vec<String> },
+    #[error("{entity} {id} would supersede itself")]
+    SupersedeCycle { entity: &'static str, id: Uuid, by: Uuid },
+    #[error("trajectory {id} is not a child of trajectory {parent}")]
+    NotAChild { id: Uuid, parent: Uuid },
     #[error("token budget of scope {id} exceeded")]
     Budget { id: Uuid, budget: i64, used: i64, asked: i64 },
     #[error("{entity} {id} exists with other values")]
@@ -111,14 +125,21 @@ impl CaliberError {
             | E::Final { .. }
             | E::CounterFell { .. }
             | E::VersionStep { .. }
+            | E::Relinked { .. }
             | E::PartitionMove { .. }
+            | E::NotAddressed { .. }
+            | E::MayNotDelegate { .. }
+            | E::SupersedeCycle { .. }
+            | E::NotAChild { .. }
             | E::WrongState { .. } => "55000",
             E::FenceFell { .. }
             | E::StaleVersion { .. }
             | E::StaleSequence { .. }
             | E::FenceMissing { .. }
             | E::FenceStale { .. }
-            | E::FenceUnknown { .. } => "55006",
+            | E::FenceUnknown { .. }
+            | E::LeaseOver { .. }
+            | E::StaleReceipt { .. } => "55006",
             E::ColumnMissing { .. }
             | E::ColumnType { .. }
             | E::TwoKeys { .. }
@@ -171,6 +192,28 @@ impl CaliberError {
                 null_or(old),
                 null_or(new)
             )),
+            E::Relinked { column, .. } => Some(format!(
+                "Column \"{column}\" goes from null to a value or back, never from one value to another."
+            )),
+            E::LeaseOver { fence, .. } => {
+                Some(format!("It had fence {fence} and was not extended in time."))
+            }
+            E::StaleReceipt { current, state, holder, .. } => Some(match holder {
+                Some(holder) => format!(
+                    "The state is \"{state}\", the current receipt is {current}, the holder is agent {holder}."
+                ),
+                None => format!("The state is \"{state}\", the current receipt is {current}."),
+            }),
+            E::NotAddressed { needed, .. } => Some(format!("Only {needed} may.")),
+            E::MayNotDelegate { allowed, .. } => Some(if allowed.is_empty() {
+                "Its can_delegate_to is empty.".to_owned()
+            } else {
+                let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+                format!("Its can_delegate_to has {}.", quoted_list(&allowed))
+            }),
+            E::SupersedeCycle { by, .. } => {
+                Some(format!("It replaces {by}, directly or through others."))
+            }
             E::PartitionMove { .. } => {
                 Some("The update changes a column of the partition key.".to_owned())
             }
@@ -187,8 +230,8 @@ impl CaliberError {
                 "The access method assigns \"{column}\" after constraints, generated columns, partition keys and policies were evaluated."
             )),
             E::StateType { label, .. } => Some(format!("Label \"{label}\" is missing.")),
-            E::IndexMissing { columns, .. } => {
-                Some(format!("A valid B-tree index on ({columns}) is needed."))
+            E::IndexMissing { method, columns, .. } => {
+                Some(format!("A valid {method} index on ({columns}) is needed."))
             }
             E::NotAnEntityTable { entity, .. } => Some(format!(
                 "It must use access method caliber_am and have a column of type caliber_{entity}_id."
@@ -221,6 +264,7 @@ impl CaliberError {
             | E::Partitioned { .. }
             | E::RewriteRules { .. }
             | E::NoSuchRow { .. }
+            | E::NotAChild { .. }
             | E::Serialization
             | E::ModifiedByTrigger
             | E::Internal(_)
@@ -252,6 +296,14 @@ impl CaliberError {
             E::FenceMissing { .. } | E::FenceStale { .. } | E::FenceUnknown { .. } => {
                 Some("Acquire the lease again and use its fence.".to_owned())
             }
+            E::LeaseOver { .. } => Some("Acquire the lease again.".to_owned()),
+            E::StaleReceipt { .. } => {
+                Some("Drop the work: the message was, or will be, delivered again.".to_owned())
+            }
+            E::MayNotDelegate { .. } => {
+                Some("Add the type, or *, with caliber_agent_update().".to_owned())
+            }
+            E::Relinked { .. } => Some("Set it to null first.".to_owned()),
             E::SequenceExhausted { .. } => Some("Open another scope.".to_owned()),
             E::Budget { .. } => Some(
                 "Raise token_budget with caliber_scope_update(), or open another scope.".to_owned(),
@@ -303,7 +355,20 @@ mod tests {
             },
             CaliberError::TwoKeys { table: text(), first: text(), second: text() },
             CaliberError::TableMissing { schema: text(), table: "caliber_turn" },
-            CaliberError::IndexMissing { table: text(), columns: text() },
+            CaliberError::IndexMissing { table: text(), method: "B-tree", columns: text() },
+            CaliberError::Relinked { entity: "note", column: "superseded_by" },
+            CaliberError::LeaseOver { entity: "lock", id, fence: 7 },
+            CaliberError::StaleReceipt {
+                id,
+                receipt: 1,
+                current: 2,
+                state: text(),
+                holder: Some(id),
+            },
+            CaliberError::NotAddressed { entity: "handoff", id, agent: id, needed: "the receiver" },
+            CaliberError::MayNotDelegate { agent: id, agent_type: text(), allowed: vec![text()] },
+            CaliberError::SupersedeCycle { entity: "note", id, by: id },
+            CaliberError::NotAChild { id, parent: id },
             CaliberError::RowSecurity { table: text() },
             CaliberError::NoSuchRow { entity: "turn", id },
             CaliberError::StaleVersion { entity: "scope", id, expected: 1, current: 2 },

@@ -34,6 +34,8 @@ pub struct Entity {
     pub states: &'static [State],
     /// Whether rows never change once inserted.
     pub append_only: bool,
+    /// The ways into its tables that functions use; each needs an index.
+    pub paths: &'static [Path],
 }
 
 impl Entity {
@@ -62,6 +64,71 @@ impl Entity {
     /// The name of the key column.
     pub fn key(&self) -> &'static str {
         self.columns[0].name
+    }
+}
+
+/// A way into a table: an index that begins with these columns, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// The kind of index.
+    pub method: Method,
+    /// Positions of the entity's columns that the index begins with.
+    pub columns: &'static [usize],
+    /// Those of them that the index keeps in falling order, which only a B-tree can.
+    pub descending: &'static [usize],
+    /// The rows that the index may be restricted to. The caller's conditions must imply it, and
+    /// must be checked again on each row, since a full index serves as well.
+    pub partial: Partial,
+}
+
+/// The kinds of index that functions look rows up in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// B-tree: equality, ranges and order.
+    Btree,
+    /// GIN: the rows whose array has an element.
+    Gin,
+    /// pgvector's HNSW: the rows in the order of their cosine distance.
+    Hnsw,
+}
+
+/// The predicate that an index may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partial {
+    /// None.
+    Full,
+    /// `column IS NOT NULL`
+    NotNull(usize),
+    /// `column`, a boolean
+    True(usize),
+    /// `column IN (labels)`, an enum; with one label `column = label`
+    In(usize, &'static [&'static str]),
+}
+
+impl Path {
+    /// The unique index on the key.
+    pub const KEY: Self = Self::btree(&[0]);
+
+    /// A full B-tree, all columns rising.
+    pub const fn btree(columns: &'static [usize]) -> Self {
+        Self { method: Method::Btree, columns, descending: &[], partial: Partial::Full }
+    }
+
+    /// An index of another kind on one column.
+    pub const fn on(method: Method, column: &'static [usize]) -> Self {
+        Self { method, columns: column, descending: &[], partial: Partial::Full }
+    }
+
+    /// This path through an index that may be restricted to some rows.
+    #[must_use]
+    pub const fn restricted_to(self, partial: Partial) -> Self {
+        Self { partial, ..self }
+    }
+
+    /// This path with some of its columns in falling order.
+    #[must_use]
+    pub const fn falling(self, descending: &'static [usize]) -> Self {
+        Self { descending, ..self }
     }
 }
 
@@ -95,6 +162,16 @@ pub enum ColumnType {
     Timestamptz,
     /// `jsonb`
     Jsonb,
+    /// `real`
+    Float4,
+    /// `bytea`
+    Bytea,
+    /// `text[]`
+    TextArray,
+    /// `uuid[]`
+    UuidArray,
+    /// pgvector's `vector`, in the schema of the extension vector.
+    Vector,
     /// An enum of this name in the extension's schema.
     Enum(&'static str),
 }
@@ -115,6 +192,10 @@ pub enum Change {
     Fence,
     /// Freely and without `version`.
     Touch,
+    /// Freely; in a final state only to null, because what it refers to was deleted.
+    Reference,
+    /// From null to a value or back, never from one value to another.
+    Link,
     /// Freely, in a final state too; `version` rises with it.
     Metadata,
     /// By one with each update that changes more than counters and touches; assigned by the
@@ -176,6 +257,10 @@ impl ColumnSet {
 pub struct RowChange {
     /// The required columns whose value differs between the old and the new row.
     pub changed: ColumnSet,
+    /// Those of the changed columns whose old value is null.
+    pub was_null: ColumnSet,
+    /// Those of the changed columns whose new value is null.
+    pub is_null: ColumnSet,
     /// Whether a column beyond the required ones differs, generated columns aside.
     pub others_changed: bool,
     /// The old and the new state, as positions in [`Entity::states`]; `None` for a value that is

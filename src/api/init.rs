@@ -72,6 +72,7 @@ fn create_missing(client: &mut SpiClient<'_>, target: &Target<'_>) -> CaliberRes
         let name = match statement.object {
             Object::Sequence(name) => format!("sequence {name}"),
             Object::Table(name) => format!("table {name}"),
+            Object::View(name) => format!("view {name}"),
             Object::Index(name) => format!("index {name}"),
             Object::Constraint { name, .. } => format!("constraint {name}"),
             Object::Comment(on) => {
@@ -89,7 +90,10 @@ fn create_missing(client: &mut SpiClient<'_>, target: &Target<'_>) -> CaliberRes
                  WHERE n.nspname = $1 AND c.relname = $2 AND k.conname = $3",
                 &[schema.into(), table.into(), name.into()],
             )?,
-            Object::Sequence(name) | Object::Table(name) | Object::Index(name) => found(
+            Object::Sequence(name)
+            | Object::Table(name)
+            | Object::View(name)
+            | Object::Index(name) => found(
                 client,
                 "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                  WHERE n.nspname = $1 AND c.relname = $2",
@@ -101,7 +105,8 @@ fn create_missing(client: &mut SpiClient<'_>, target: &Target<'_>) -> CaliberRes
             continue;
         }
         run(client, &statement.sql, &[])?;
-        if let Object::Sequence(name) | Object::Table(name) = statement.object {
+        if let Object::Sequence(name) | Object::Table(name) | Object::View(name) = statement.object
+        {
             commented.insert(name);
         }
         created.push(name);

@@ -1,17 +1,37 @@
-//! The entities: what their tables look like, and how their rows may change.
+//! The entities: what their tables look like, how their rows may change, and the ways in which
+//! functions look them up.
 //!
-//! Each entity has a file of its own with one definition, `ENTITY`, and the positions of its
-//! columns, `column`.
+//! Each entity has a file of its own with one definition, `ENTITY`, the positions of its columns,
+//! `column`, and its paths, `path`.
 
 use caliber_am::model::Entity;
 
+pub mod agent;
+pub mod artifact;
+pub mod conflict;
+pub mod delegation;
+pub mod handoff;
 pub mod lock;
+pub mod message;
+pub mod note;
 pub mod scope;
 pub mod trajectory;
 pub mod turn;
 
-/// All entities. The order is that of the foreign keys: what is referred to comes first.
-pub static ENTITIES: &[Entity] = &[trajectory::ENTITY, scope::ENTITY, turn::ENTITY, lock::ENTITY];
+/// All entities, in the order of the documentation.
+pub static ENTITIES: &[Entity] = &[
+    trajectory::ENTITY,
+    scope::ENTITY,
+    turn::ENTITY,
+    artifact::ENTITY,
+    note::ENTITY,
+    agent::ENTITY,
+    lock::ENTITY,
+    message::ENTITY,
+    delegation::ENTITY,
+    handoff::ENTITY,
+    conflict::ENTITY,
+];
 
 /// A task.
 pub static TRAJECTORY: &Entity = &ENTITIES[0];
@@ -19,15 +39,48 @@ pub static TRAJECTORY: &Entity = &ENTITIES[0];
 pub static SCOPE: &Entity = &ENTITIES[1];
 /// One message of a conversation.
 pub static TURN: &Entity = &ENTITIES[2];
+/// A typed output.
+pub static ARTIFACT: &Entity = &ENTITIES[3];
+/// Knowledge across trajectories.
+pub static NOTE: &Entity = &ENTITIES[4];
+/// Who works here.
+pub static AGENT: &Entity = &ENTITIES[5];
 /// A lease with a fencing token.
-pub static LOCK: &Entity = &ENTITIES[3];
+pub static LOCK: &Entity = &ENTITIES[6];
+/// A message from agent to agent.
+pub static MESSAGE: &Entity = &ENTITIES[7];
+/// A sub-task.
+pub static DELEGATION: &Entity = &ENTITIES[8];
+/// A whole task that changes hands.
+pub static HANDOFF: &Entity = &ENTITIES[9];
+/// Two items that disagree.
+pub static CONFLICT: &Entity = &ENTITIES[10];
 
-/// Defines an entity's `COLUMNS` and, from the same lines, their positions: the module `column`.
-macro_rules! columns {
-    ($($position:ident = $name:literal: $ty:expr, $change:ident;)+) => {
+/// Defines an entity: `ENTITY`, and from the same lines the modules `column` (the positions of the
+/// columns in the definition and in the row type) and `path` (the indexes that functions need).
+/// What is called after the entity follows from its name.
+macro_rules! entity {
+    (
+        $name:literal $($append_only:ident)?;
+        columns { $($position:ident = $column:literal: $ty:expr, $change:ident;)+ }
+        paths { $($(#[$doc:meta])+ $path:ident = $look_up:expr;)+ }
+        $(states { $($label:literal => [$($next:literal),*];)+ })?
+    ) => {
         const COLUMNS: &[caliber_am::model::Column] = {
             use caliber_am::model::{Change, Column, ColumnType::*};
-            &[$(Column { name: $name, ty: $ty, change: Change::$change }),+]
+            &[$(Column { name: $column, ty: $ty, change: Change::$change }),+]
+        };
+
+        /// The definition.
+        pub const ENTITY: caliber_am::model::Entity = caliber_am::model::Entity {
+            name: $name,
+            domain: concat!("caliber_", $name, "_id"),
+            table: concat!("caliber_", $name),
+            row_type: concat!("caliber_", $name, "_row"),
+            columns: COLUMNS,
+            states: &[$($(caliber_am::model::State { label: $label, next: &[$($next),*] }),+)?],
+            append_only: $crate::entity::is_given!($($append_only)?),
+            paths: &[caliber_am::model::Path::KEY, $(path::$path),+],
         };
 
         /// The positions of the columns in the entity's definition and in its row type.
@@ -36,7 +89,7 @@ macro_rules! columns {
             enum Position { $($position),+ }
 
             $(
-                #[doc = concat!("The position of `", $name, "`.")]
+                #[doc = concat!("The position of `", $column, "`.")]
                 pub const $position: usize = Position::$position as usize;
             )+
 
@@ -44,9 +97,30 @@ macro_rules! columns {
             pub(in crate::entity) const ALL: &[(&str, usize)] =
                 &[$((stringify!($position), $position)),+];
         }
+
+        /// The ways into the entity's tables that functions use, besides its key.
+        pub mod path {
+            #[allow(unused_imports)] // not every entity needs each of them
+            use caliber_am::model::{Method, Partial, Path};
+            #[allow(clippy::wildcard_imports)]
+            use super::column::*;
+
+            $($(#[$doc])+ pub const $path: Path = $look_up;)+
+        }
     };
 }
-use columns;
+use entity;
+
+/// Whether a word is there.
+macro_rules! is_given {
+    () => {
+        false
+    };
+    ($word:ident) => {
+        true
+    };
+}
+use is_given;
 
 #[cfg(test)]
 mod tests {
@@ -56,8 +130,19 @@ mod tests {
     use caliber_am::model::{Change, ColumnType};
     use std::collections::HashSet;
 
-    const POSITIONS: &[&[(&str, usize)]] =
-        &[trajectory::column::ALL, scope::column::ALL, turn::column::ALL, lock::column::ALL];
+    const POSITIONS: &[&[(&str, usize)]] = &[
+        trajectory::column::ALL,
+        scope::column::ALL,
+        turn::column::ALL,
+        artifact::column::ALL,
+        note::column::ALL,
+        agent::column::ALL,
+        lock::column::ALL,
+        message::column::ALL,
+        delegation::column::ALL,
+        handoff::column::ALL,
+        conflict::column::ALL,
+    ];
 
     fn count(entity: &Entity, change: Change) -> usize {
         entity.columns.iter().filter(|c| c.change == change).count()
@@ -73,10 +158,11 @@ mod tests {
         }
         let names: HashSet<_> = ENTITIES.iter().map(|e| e.name).collect();
         assert_eq!(names.len(), ENTITIES.len());
-        assert_eq!(
-            [TRAJECTORY.name, SCOPE.name, TURN.name, LOCK.name],
-            ["trajectory", "scope", "turn", "lock"]
-        );
+        let constants = [
+            TRAJECTORY, SCOPE, TURN, ARTIFACT, NOTE, AGENT, LOCK, MESSAGE, DELEGATION, HANDOFF,
+            CONFLICT,
+        ];
+        assert!(constants.iter().zip(ENTITIES).all(|(a, b)| std::ptr::eq(*a, b)));
     }
 
     #[test]
@@ -129,6 +215,7 @@ mod tests {
                     Change::Metadata => ty == ColumnType::Jsonb,
                     Change::Counter => matches!(ty, ColumnType::Int4 | ColumnType::Int8),
                     Change::State => matches!(ty, ColumnType::Bool | ColumnType::Enum(_)),
+                    Change::Reference | Change::Link => ty == ColumnType::Uuid,
                     Change::Free | Change::Fixed | Change::Touch => true,
                 };
                 assert!(fits, "{}.{}", entity.name, column.name);

@@ -1,37 +1,36 @@
 //! Trajectory: a task.
 
-use super::columns;
-use caliber_am::model::{Entity, State};
+use super::entity;
 
-columns! {
-    TRAJECTORY_ID = "trajectory_id": Key, Fixed;
-    NAME = "name": Text, Free;
-    DESCRIPTION = "description": Text, Free;
-    STATUS = "status": Enum("caliber_trajectory_status"), State;
-    PARENT_TRAJECTORY_ID = "parent_trajectory_id": Uuid, Fixed;
-    ROOT_TRAJECTORY_ID = "root_trajectory_id": Uuid, Fixed;
-    AGENT_ID = "agent_id": Uuid, Free;
-    FENCE = "fence": Int8, Fence;
-    OUTCOME = "outcome": Jsonb, Free;
-    COMPLETED_AT = "completed_at": Timestamptz, Free;
-    METADATA = "metadata": Jsonb, Metadata;
-    CREATED_AT = "created_at": Timestamptz, Fixed;
-    UPDATED_AT = "updated_at": Timestamptz, UpdatedAt;
-    VERSION = "version": Int8, Version;
+entity! {
+    "trajectory";
+    columns {
+        TRAJECTORY_ID = "trajectory_id": Key, Fixed;
+        NAME = "name": Text, Free;
+        DESCRIPTION = "description": Text, Free;
+        STATUS = "status": Enum("caliber_trajectory_status"), State;
+        PARENT_TRAJECTORY_ID = "parent_trajectory_id": Uuid, Fixed;
+        ROOT_TRAJECTORY_ID = "root_trajectory_id": Uuid, Fixed;
+        AGENT_ID = "agent_id": Uuid, Free;
+        FENCE = "fence": Int8, Fence;
+        OUTCOME = "outcome": Jsonb, Free;
+        COMPLETED_AT = "completed_at": Timestamptz, Free;
+        METADATA = "metadata": Jsonb, Metadata;
+        CREATED_AT = "created_at": Timestamptz, Fixed;
+        UPDATED_AT = "updated_at": Timestamptz, UpdatedAt;
+        VERSION = "version": Int8, Version;
+    }
+    paths {
+        /// Those in one state.
+        BY_STATUS = Path::btree(&[STATUS, TRAJECTORY_ID]);
+        /// The children of one.
+        BY_PARENT = Path::btree(&[PARENT_TRAJECTORY_ID, TRAJECTORY_ID])
+            .restricted_to(Partial::NotNull(PARENT_TRAJECTORY_ID));
+    }
+    states {
+        "active" => ["suspended", "completed", "failed"];
+        "suspended" => ["active", "completed", "failed"];
+        "completed" => [];
+        "failed" => [];
+    }
 }
-
-/// The definition of trajectories.
-pub const ENTITY: Entity = Entity {
-    name: "trajectory",
-    domain: "caliber_trajectory_id",
-    table: "caliber_trajectory",
-    row_type: "caliber_trajectory_row",
-    columns: COLUMNS,
-    states: &[
-        State { label: "active", next: &["suspended", "completed", "failed"] },
-        State { label: "suspended", next: &["active", "completed", "failed"] },
-        State { label: "completed", next: &[] },
-        State { label: "failed", next: &[] },
-    ],
-    append_only: false,
-};

@@ -20,6 +20,30 @@ pub fn type_in(namespace: pg_sys::Oid, name: &str) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// The type of arrays of this element type.
+pub fn array_of(element: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a syscache look-up.
+    let oid = unsafe { pg_sys::get_array_type(element) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// The schema of an extension; `None` when it is not installed.
+pub fn schema_of_extension(extension: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog look-up; a missing extension is no error.
+    let extension = unsafe { pg_sys::get_extension_oid(extension.as_ptr(), true) };
+    if extension == pg_sys::InvalidOid {
+        return None;
+    }
+    // SAFETY: a catalog look-up.
+    let schema = unsafe { pg_sys::get_extension_schema(extension) };
+    (schema != pg_sys::InvalidOid).then_some(schema)
+}
+
+/// The type `name` in the schema of an extension; `None` when either is missing.
+pub fn of_extension(extension: &CStr, name: &str) -> Option<pg_sys::Oid> {
+    type_in(schema_of_extension(extension)?, name)
+}
+
 /// The OID of an enum's label; `None` when the enum has no such label.
 pub fn enum_label(enum_type: pg_sys::Oid, label: &str) -> Option<pg_sys::Oid> {
     let label = CString::new(label).ok()?;

@@ -134,6 +134,12 @@ unsafe fn compare(
         let after = datum(new_values, new_nulls, index);
         if std::mem::take(&mut differs[index]) {
             change.changed = change.changed.with(position);
+            if before.is_none() {
+                change.was_null = change.was_null.with(position);
+            }
+            if after.is_none() {
+                change.is_null = change.is_null.with(position);
+            }
         }
         match column.change {
             Change::State => {

@@ -265,6 +265,11 @@ fn type_oid(namespace: pg_sys::Oid, ty: ColumnType) -> Option<pg_sys::Oid> {
         ColumnType::Bool => pg_sys::BOOLOID,
         ColumnType::Timestamptz => pg_sys::TIMESTAMPTZOID,
         ColumnType::Jsonb => pg_sys::JSONBOID,
-        ColumnType::Enum(name) => return types::type_in(namespace, name),
+        ColumnType::Float4 => pg_sys::FLOAT4OID,
+        ColumnType::Bytea => pg_sys::BYTEAOID,
+        ColumnType::TextArray => pg_sys::TEXTARRAYOID,
+        ColumnType::UuidArray => types::array_of(pg_sys::UUIDOID)?,
+        ColumnType::Vector => types::of_extension(c"vector", "vector")?,
+        ColumnType::Enum(name) => types::type_in(namespace, name)?,
     })
 }
