@@ -187,7 +187,7 @@ mod tests {
                 ("fence", Int8(i64::MAX)),
                 ("name", Text("héllo".into())),
                 ("outcome", Jsonb(r#"{"a":[1]}"#.into())),
-                ("status", Text("active".into())),
+                ("status", Input("active".into())),
             ]
         );
         assert_eq!(
@@ -199,7 +199,7 @@ mod tests {
             ),
             [
                 ("checkpoint", Jsonb("\"text\"".into())),
-                ("closed_at", Text("now".into())),
+                ("closed_at", Input("now".into())),
                 ("is_active", Bool(false)),
                 ("token_budget", Int4(-5)),
             ]

@@ -5,6 +5,7 @@
 //! the PostgreSQL error that [`crate::error`] describes.
 
 use crate::error::CaliberResult;
+use crate::pg::clock::Interval;
 use crate::pg::report::or_raise;
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
@@ -144,6 +145,7 @@ nullable_argument! {
     Text => |value| value.as_text().map(Text),
     Json => |value| value.as_json_text().map(Json),
     Name => |value| value.to_name(),
+    Interval => Interval::from_value,
 }
 
 /// A `text` argument.
@@ -208,6 +210,21 @@ impl IntoResult for &str {
     }
 }
 
+/// A time, counted as [`crate::pg::clock::now`] does.
+pub struct Timestamptz(pub i64);
+
+impl IntoResult for Timestamptz {
+    fn into_result(self) -> Option<pg_sys::Datum> {
+        raw(Value::int8(self.0))
+    }
+}
+
+impl IntoResult for String {
+    fn into_result(self) -> Option<pg_sys::Datum> {
+        raw(or_raise(Value::text(&self)))
+    }
+}
+
 impl IntoResult for Composite {
     fn into_result(self) -> Option<pg_sys::Datum> {
         Some(self.0)
@@ -265,6 +282,11 @@ sql_function_arity!(A: 0, B: 1, C: 2, D: 3, E: 4, G: 5, H: 6);
 sql_function_arity!(A: 0, B: 1, C: 2, D: 3, E: 4, G: 5, H: 6, I: 7);
 sql_function_arity!(A: 0, B: 1, C: 2, D: 3, E: 4, G: 5, H: 6, I: 7, J: 8);
 sql_function_arity!(A: 0, B: 1, C: 2, D: 3, E: 4, G: 5, H: 6, I: 7, J: 8, K: 9);
+sql_function_arity!(A: 0, B: 1, C: 2, D: 3, E: 4, G: 5, H: 6, I: 7, J: 8, K: 9, L: 10);
+sql_function_arity!(A: 0, B: 1, C: 2, D: 3, E: 4, G: 5, H: 6, I: 7, J: 8, K: 9, L: 10, M: 11);
+sql_function_arity!(
+    A: 0, B: 1, C: 2, D: 3, E: 4, G: 5, H: 6, I: 7, J: 8, K: 9, L: 10, M: 11, N: 12
+);
 
 /// Calls the function for SQL: errors are raised, null is marked.
 ///

@@ -4,13 +4,18 @@
 //! unwinds, guards release nothing: the transaction's abort frees buffers, locks, snapshots and
 //! relation references by itself, and in the right order.
 
+pub mod advisory;
 pub mod clock;
 pub mod invalidation;
 pub mod layout;
+pub mod memory;
+pub mod notify;
 pub mod ports;
 mod raw;
 pub mod relation;
 pub mod report;
+pub mod sequence;
+pub mod setting;
 pub mod slot;
 pub mod snapshot;
 pub mod types;
@@ -20,4 +25,13 @@ pub mod value;
 pub fn current_user() -> pgrx_pg_sys::Oid {
     // SAFETY: reads this backend's own state.
     unsafe { raw::GetUserId() }
+}
+
+/// Lets a cancel, a timeout or a shutdown end a loop that calls nothing else that would.
+pub fn check_for_interrupts() {
+    // SAFETY: a plain flag that a signal handler sets.
+    if unsafe { (&raw const pgrx_pg_sys::InterruptPending).read_volatile() } != 0 {
+        // SAFETY: raises when something is to be done about it.
+        unsafe { pgrx_pg_sys::ProcessInterrupts() };
+    }
 }

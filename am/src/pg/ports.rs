@@ -54,17 +54,96 @@ pub unsafe fn index_beginscan(
     index: pg_sys::Relation,
     snapshot: pg_sys::Snapshot,
     keys: i32,
+    order_bys: i32,
 ) -> pg_sys::IndexScanDesc {
     #[cfg(feature = "pg18")]
     // SAFETY: passed on; since 18 a null pointer means that nothing is counted for EXPLAIN.
     unsafe {
-        pg_sys::index_beginscan(heap, index, snapshot, std::ptr::null_mut(), keys, 0)
+        pg_sys::index_beginscan(heap, index, snapshot, std::ptr::null_mut(), keys, order_bys)
     }
     #[cfg(not(feature = "pg18"))]
     // SAFETY: passed on.
     unsafe {
-        pg_sys::index_beginscan(heap, index, snapshot, keys, 0)
+        pg_sys::index_beginscan(heap, index, snapshot, keys, order_bys)
     }
+}
+
+/// Starts an index scan that fills a bitmap.
+///
+/// # Safety
+/// As `index_beginscan_bitmap`: an open, locked index and a snapshot that outlives the scan.
+pub unsafe fn index_beginscan_bitmap(
+    index: pg_sys::Relation,
+    snapshot: pg_sys::Snapshot,
+    keys: i32,
+) -> pg_sys::IndexScanDesc {
+    #[cfg(feature = "pg18")]
+    // SAFETY: passed on; since 18 a null pointer means that nothing is counted for EXPLAIN.
+    unsafe {
+        pg_sys::index_beginscan_bitmap(index, snapshot, std::ptr::null_mut(), keys)
+    }
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: passed on.
+    unsafe {
+        pg_sys::index_beginscan_bitmap(index, snapshot, keys)
+    }
+}
+
+/// One page of a bitmap: its block, and the offsets in it, or `None` when the bitmap lost them.
+pub type BitmapPage = (pg_sys::BlockNumber, Option<Vec<pg_sys::OffsetNumber>>);
+
+/// The pages of a bitmap, in block order.
+///
+/// # Safety
+/// `bitmap` is valid and nobody iterates over it.
+#[cfg(feature = "pg18")]
+pub unsafe fn bitmap_pages(bitmap: *mut pg_sys::TIDBitmap) -> Vec<BitmapPage> {
+    let mut pages = Vec::new();
+    // SAFETY: the caller vouches for the bitmap.
+    let iterator = unsafe { pg_sys::tbm_begin_private_iterate(bitmap) };
+    let mut page = pg_sys::TBMIterateResult::default();
+    // SAFETY: the iterator was just begun.
+    while unsafe { pg_sys::tbm_private_iterate(iterator, &mut page) } {
+        let offsets = (!page.lossy).then(|| {
+            let mut offsets = vec![0; MAX_HEAP_TUPLES_PER_PAGE];
+            let room = offsets.len() as u32;
+            // SAFETY: an exact page of the iterator, and room for all that a page can have.
+            let count =
+                unsafe { pg_sys::tbm_extract_page_tuple(&mut page, offsets.as_mut_ptr(), room) };
+            offsets.truncate(count.max(0) as usize);
+            offsets
+        });
+        pages.push((page.blockno, offsets));
+    }
+    // SAFETY: begun above.
+    unsafe { pg_sys::tbm_end_private_iterate(iterator) };
+    pages
+}
+
+/// The pages of a bitmap, in block order.
+///
+/// # Safety
+/// `bitmap` is valid and nobody iterates over it.
+#[cfg(not(feature = "pg18"))]
+pub unsafe fn bitmap_pages(bitmap: *mut pg_sys::TIDBitmap) -> Vec<BitmapPage> {
+    let mut pages = Vec::new();
+    // SAFETY: the caller vouches for the bitmap.
+    let iterator = unsafe { pg_sys::tbm_begin_iterate(bitmap) };
+    loop {
+        // SAFETY: the iterator was just begun.
+        let page = unsafe { pg_sys::tbm_iterate(iterator) };
+        // SAFETY: null at the end, else valid until the next call.
+        let Some(page) = (unsafe { page.as_ref() }) else { break };
+        // A page without its offsets says so by a negative count.
+        let offsets = usize::try_from(page.ntuples).ok().map(|count| {
+            // SAFETY: the page has that many offsets.
+            unsafe { page.offsets.as_slice(count) }.to_vec()
+        });
+        pages.push((page.blockno, offsets));
+    }
+    // SAFETY: begun above.
+    unsafe { pg_sys::tbm_end_iterate(iterator) };
+    pages
 }
 
 /// Gives the executor state its range table, here of one entry.

@@ -93,6 +93,55 @@ pub struct TypeRow {
     pub is_domain: bool,
 }
 
+/// The name of an access method.
+pub fn access_method_name(oid: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a palloc'd copy, or null for an unknown OID.
+    let name = unsafe { pg_sys::get_am_name(oid) };
+    // SAFETY: null or a C string.
+    unsafe { own_name(name) }
+}
+
+/// The name of an operator.
+pub fn operator_name(oid: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a palloc'd copy, or null for an unknown OID.
+    let name = unsafe { pg_sys::get_opname(oid) };
+    // SAFETY: null or a C string.
+    unsafe { own_name(name) }
+}
+
+/// # Safety
+/// `name` is null or a C string.
+unsafe fn own_name(name: *mut std::ffi::c_char) -> Option<String> {
+    // SAFETY: the caller vouches for it.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}
+
+/// The function behind the operator `name` of a schema between two values of a type.
+pub fn operator_function(
+    namespace: pg_sys::Oid,
+    name: &CStr,
+    operand: pg_sys::Oid,
+) -> Option<pg_sys::Oid> {
+    // SAFETY: a syscache look-up; a palloc'd copy, or null for an unknown schema.
+    let schema = unsafe { pg_sys::get_namespace_name(namespace) };
+    if schema.is_null() {
+        return None;
+    }
+    // SAFETY: a node that keeps the pointer, which outlives the look-up.
+    let schema = unsafe { pg_sys::makeString(schema) };
+    // SAFETY: as above.
+    let name = unsafe { pg_sys::makeString(name.as_ptr().cast_mut()) };
+    // SAFETY: a list of one.
+    let names = unsafe { pg_sys::lappend(std::ptr::null_mut(), schema.cast()) };
+    // SAFETY: the list just made.
+    let names = unsafe { pg_sys::lappend(names, name.cast()) };
+    // SAFETY: a qualified name and two types.
+    let operator = unsafe { pg_sys::OpernameGetOprid(names, operand, operand) };
+    // SAFETY: a syscache look-up; no operator has no function.
+    let function = unsafe { pg_sys::get_opcode(operator) };
+    (function != pg_sys::InvalidOid).then_some(function)
+}
+
 /// A type as SQL writes it, for messages.
 pub fn format_type(type_oid: pg_sys::Oid) -> String {
     // SAFETY: returns a palloc'd string for every OID, `???` for an unknown one.

@@ -77,6 +77,104 @@ impl<'v> Value<'v> {
         Ok(Self::by_value(pg_sys::Datum::from(text)))
     }
 
+    /// `real`
+    pub fn float4(value: f32) -> Self {
+        Self::by_value(pg_sys::Datum::from(value.to_bits()))
+    }
+
+    /// `double precision`
+    pub fn float8(value: f64) -> Self {
+        Self::by_value(pg_sys::Datum::from(value.to_bits()))
+    }
+
+    /// `uuid[]`, allocated in the current memory context.
+    pub fn uuid_array(values: &[Uuid]) -> Self {
+        let elements: Vec<_> = values.iter().map(|&id| Self::uuid(id)).collect();
+        Self::array(&elements, pg_sys::UUIDOID, (16, b'c'))
+    }
+
+    /// `text[]`, allocated in the current memory context.
+    ///
+    /// # Errors
+    /// 22023 when an element is longer than PostgreSQL can store.
+    pub fn text_array(values: &[Option<String>]) -> CaliberResult<Self> {
+        let element = |text: &Option<String>| match text {
+            Some(text) => Value::text(text),
+            None => Ok(Value::NULL),
+        };
+        let elements = values.iter().map(element).collect::<CaliberResult<Vec<_>>>()?;
+        Ok(Self::array(&elements, pg_sys::TEXTOID, (-1, b'i')))
+    }
+
+    /// An array of one dimension of by-reference elements.
+    fn array(elements: &[Value<'_>], ty: pg_sys::Oid, (length, align): (i32, u8)) -> Self {
+        let (mut datums, mut nulls): (Vec<_>, Vec<_>) = elements.iter().map(|v| v.to_raw()).unzip();
+        if elements.is_empty() {
+            // SAFETY: raises when out of memory.
+            let array = unsafe { pg_sys::construct_empty_array(ty) };
+            return Self::by_value(pg_sys::Datum::from(array));
+        }
+        let (mut count, mut lower) = (elements.len() as i32, 1);
+        // SAFETY: as many datums and null flags as elements, of the type described.
+        let array = unsafe {
+            pg_sys::construct_md_array(
+                datums.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                1,
+                &mut count,
+                &mut lower,
+                ty,
+                length,
+                false,
+                align as std::ffi::c_char,
+            )
+        };
+        Self::by_value(pg_sys::Datum::from(array))
+    }
+
+    /// A value of any type from its text form, by the type's own input function, which decides.
+    ///
+    /// # Errors
+    /// 22023 when the text has a zero byte.
+    pub fn input(text: &str, ty: pg_sys::Oid, typmod: i32) -> CaliberResult<Self> {
+        let text = CString::new(text)
+            .map_err(|_| CaliberError::argument("text", "The text contains a zero byte."))?;
+        let mut function = pg_sys::InvalidOid;
+        let mut parameter = pg_sys::InvalidOid;
+        // SAFETY: raises for an unknown type.
+        unsafe { pg_sys::getTypeInputInfo(ty, &mut function, &mut parameter) };
+        // SAFETY: the type's input function and what it asks for; the string outlives the call.
+        let datum = unsafe {
+            pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, typmod)
+        };
+        Ok(Self::by_value(datum))
+    }
+
+    /// This value of the type, as assigning it to a column with the type modifier makes it: the
+    /// type's own length coercion, which refuses what does not fit.
+    #[must_use]
+    pub fn coerced(self, ty: pg_sys::Oid, typmod: i32) -> Self {
+        let Some(datum) = self.datum.filter(|_| typmod >= 0) else { return self };
+        let mut function = pg_sys::InvalidOid;
+        // SAFETY: a syscache look-up.
+        let path = unsafe { pg_sys::find_typmod_coercion_function(ty, &mut function) };
+        if path != pg_sys::CoercionPathType::COERCION_PATH_FUNC {
+            return self;
+        }
+        // SAFETY: a coercion function takes the value, the modifier and whether the cast is
+        // explicit, and returns the value, or raises.
+        let datum = unsafe {
+            pg_sys::OidFunctionCall3Coll(
+                function,
+                pg_sys::InvalidOid,
+                datum,
+                pg_sys::Datum::from(typmod),
+                pg_sys::Datum::from(false),
+            )
+        };
+        Self { datum: Some(datum), life: PhantomData }
+    }
+
     /// `jsonb` from its text form; PostgreSQL's own parser decides (22P02).
     ///
     /// # Errors
@@ -130,6 +228,72 @@ impl<'v> Value<'v> {
         Some(Uuid::from_bytes(unsafe { pointer.read_unaligned() }))
     }
 
+    /// As `real`.
+    pub fn as_f32(self) -> Option<f32> {
+        self.datum.map(|d| f32::from_bits(d.value() as u32))
+    }
+
+    /// The elements of a `uuid[]` that are not null.
+    pub fn as_uuid_array(self) -> Vec<Uuid> {
+        // SAFETY: an array of uuids.
+        let elements = unsafe { self.elements(pg_sys::UUIDOID, (16, false, b'c')) };
+        elements.into_iter().filter_map(Value::as_uuid).collect()
+    }
+
+    /// The elements of a `text[]` that are not null.
+    pub fn as_text_array(self) -> Vec<String> {
+        // SAFETY: an array of texts.
+        let elements = unsafe { self.elements(pg_sys::TEXTOID, (-1, false, b'i')) };
+        elements.into_iter().filter_map(Value::as_text).collect()
+    }
+
+    /// The elements of an array of enum values that are not null.
+    pub fn as_enum_array(self) -> Vec<pg_sys::Oid> {
+        // SAFETY: an array of enum values, which are stored as OIDs.
+        let elements = unsafe { self.elements(pg_sys::OIDOID, (4, true, b'i')) };
+        elements.into_iter().filter_map(Value::as_oid).collect()
+    }
+
+    /// # Safety
+    /// The value is null or an array whose elements have this length, passing and alignment.
+    unsafe fn elements(
+        self,
+        ty: pg_sys::Oid,
+        (length, by_value, align): (i32, bool, u8),
+    ) -> Vec<Value<'v>> {
+        let Some(datum) = self.datum else { return Vec::new() };
+        // SAFETY: a varlena value; detoasted in the current memory context.
+        let array = unsafe { pg_sys::pg_detoast_datum(datum.cast_mut_ptr()) };
+        let (mut values, mut nulls) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let mut count = 0;
+        // SAFETY: the caller vouches for the elements.
+        unsafe {
+            pg_sys::deconstruct_array(
+                array.cast(),
+                ty,
+                length,
+                by_value,
+                align as std::ffi::c_char,
+                &mut values,
+                &mut nulls,
+                &mut count,
+            );
+        }
+        let count = count.max(0) as usize;
+        if count == 0 {
+            return Vec::new();
+        }
+        // SAFETY: allocated by deconstruct_array, as long as it says.
+        let values = unsafe { std::slice::from_raw_parts(values, count) };
+        // SAFETY: as above.
+        let nulls = unsafe { std::slice::from_raw_parts(nulls, count) };
+        let value = |(&datum, &is_null): (&pg_sys::Datum, &bool)| {
+            // SAFETY: the elements live in the detoasted array.
+            unsafe { Value::from_datum(datum, is_null) }
+        };
+        values.iter().zip(nulls).map(value).collect()
+    }
+
     /// The label of an enum value.
     pub fn as_enum_label(self) -> Option<String> {
         types::enum_label_text(self.as_oid()?)
@@ -143,10 +307,15 @@ impl<'v> Value<'v> {
         match ty {
             ColumnType::Key | ColumnType::Uuid => self.as_uuid() == other.as_uuid(),
             // SAFETY: two varlena values.
-            ColumnType::Text | ColumnType::Jsonb => unsafe {
-                pg_sys::datum_image_eq(a, b, false, -1)
-            },
-            ColumnType::Int4 | ColumnType::Enum(_) => a.value() as u32 == b.value() as u32,
+            ColumnType::Text
+            | ColumnType::Jsonb
+            | ColumnType::Bytea
+            | ColumnType::TextArray
+            | ColumnType::UuidArray
+            | ColumnType::Vector => unsafe { pg_sys::datum_image_eq(a, b, false, -1) },
+            ColumnType::Int4 | ColumnType::Float4 | ColumnType::Enum(_) => {
+                a.value() as u32 == b.value() as u32
+            }
             ColumnType::Bool => self.as_bool() == other.as_bool(),
             ColumnType::Int8 | ColumnType::Timestamptz => a.value() == b.value(),
         }

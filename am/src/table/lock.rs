@@ -60,9 +60,33 @@ impl Table {
         lock: RowLock,
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<Option<Row<'t>>> {
+        self.lock_or(row, lock, pg_sys::LockWaitPolicy::LockWaitBlock, snapshot)
+    }
+
+    /// As [`Table::lock_row`], but `None` at once when somebody else holds the row, or has changed
+    /// it since: what `FOR UPDATE SKIP LOCKED` is for.
+    ///
+    /// # Errors
+    /// 40001, as [`Table::lock_by_id`].
+    pub fn lock_row_or_skip<'t>(
+        &'t self,
+        row: Row<'t>,
+        lock: RowLock,
+        snapshot: &ActiveSnapshot,
+    ) -> CaliberResult<Option<Row<'t>>> {
+        self.lock_or(row, lock, pg_sys::LockWaitPolicy::LockWaitSkip, snapshot)
+    }
+
+    fn lock_or<'t>(
+        &'t self,
+        row: Row<'t>,
+        lock: RowLock,
+        policy: pg_sys::LockWaitPolicy::Type,
+        snapshot: &ActiveSnapshot,
+    ) -> CaliberResult<Option<Row<'t>>> {
         let mut flags = pg_sys::TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
         let one_snapshot = ports::isolation_uses_xact_snapshot();
-        if !one_snapshot {
+        if !one_snapshot && policy == pg_sys::LockWaitPolicy::LockWaitBlock {
             flags |= pg_sys::TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
         }
         let mut tid = row.slot().tid();
@@ -78,7 +102,7 @@ impl Table {
                 row.slot().as_ptr(),
                 cid,
                 lock.mode(),
-                pg_sys::LockWaitPolicy::LockWaitBlock,
+                policy,
                 flags as u8,
                 &mut failure,
             )
@@ -87,7 +111,7 @@ impl Table {
         match result {
             T::TM_Ok => Ok(Some(row)),
             T::TM_Updated | T::TM_Deleted if one_snapshot => Err(CaliberError::Serialization),
-            // Deleted meanwhile, or changed by this very command: as the executor sees it, the
+            // Held by somebody else, deleted meanwhile, or changed by this very command: as the executor sees it, the
             // row is not there to be changed (again).
             _ => Ok(None),
         }

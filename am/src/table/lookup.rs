@@ -1,46 +1,20 @@
-//! Finding rows through an index, without a planner.
+//! Finding rows through a B-tree, without a planner.
 
 use super::{Table, row::Row};
-use crate::error::{CaliberError, CaliberResult};
+use crate::error::CaliberResult;
+use crate::model::Path;
 use crate::pg::ports;
 use crate::pg::relation::{OpenRel, Rel};
 use crate::pg::slot::{OwnedSlot, Slot};
 use crate::pg::snapshot::ActiveSnapshot;
 use crate::pg::value::Value;
-use pgrx::PgList;
 use pgrx_pg_sys as pg_sys;
 use uuid::Uuid;
-
-/// A way into a table: an index on these columns, in this order, all ascending.
-#[derive(Debug, Clone, Copy)]
-pub struct Path {
-    /// Positions of the entity's columns that the index begins with.
-    pub columns: &'static [usize],
-    /// The rows that the index may be restricted to. The caller's conditions must imply it, and
-    /// must be checked again on each row, since a full index serves as well.
-    pub partial: Partial,
-}
-
-/// The predicate that an index may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Partial {
-    /// None.
-    Full,
-    /// `column IS NOT NULL`
-    NotNull(usize),
-    /// `column`, a boolean
-    True(usize),
-}
-
-impl Path {
-    /// The unique index on the key.
-    pub const KEY: Self = Self { columns: &[0], partial: Partial::Full };
-}
 
 /// One condition on a column of the path.
 #[derive(Clone, Copy)]
 pub struct Condition<'v> {
-    /// `=` or `>`
+    /// How the column compares with it.
     pub comparison: Comparison,
     /// What the column is compared with; a null matches no row.
     pub value: Value<'v>,
@@ -53,6 +27,10 @@ pub enum Comparison {
     Equal,
     /// `column > value`
     Greater,
+    /// `column >= value`
+    GreaterOrEqual,
+    /// `column <= value`
+    LessOrEqual,
 }
 
 impl Comparison {
@@ -60,6 +38,8 @@ impl Comparison {
         (match self {
             Self::Equal => pg_sys::BTEqualStrategyNumber,
             Self::Greater => pg_sys::BTGreaterStrategyNumber,
+            Self::GreaterOrEqual => pg_sys::BTGreaterEqualStrategyNumber,
+            Self::LessOrEqual => pg_sys::BTLessEqualStrategyNumber,
         }) as pg_sys::StrategyNumber
     }
 }
@@ -72,6 +52,16 @@ pub const fn equal(value: Value<'_>) -> Condition<'_> {
 /// `column > value`
 pub const fn greater(value: Value<'_>) -> Condition<'_> {
     Condition { comparison: Comparison::Greater, value }
+}
+
+/// `column >= value`
+pub const fn at_least(value: Value<'_>) -> Condition<'_> {
+    Condition { comparison: Comparison::GreaterOrEqual, value }
+}
+
+/// `column <= value`
+pub const fn at_most(value: Value<'_>) -> Condition<'_> {
+    Condition { comparison: Comparison::LessOrEqual, value }
 }
 
 /// The order in which an index is read.
@@ -94,8 +84,8 @@ impl Table {
         Ok(if scan.next().is_some() { Some(scan.into_row()) } else { None })
     }
 
-    /// Reads the rows that meet the conditions (one for each leading column of the path) in the
-    /// order of the path.
+    /// Reads the rows that meet the conditions (one for each leading column of the path, which is
+    /// that of a B-tree) in the order of the path.
     ///
     /// # Errors
     /// 42P16 when no index serves the path: the whole table is never read silently.
@@ -115,6 +105,7 @@ impl Table {
                 index.rel().as_ptr(),
                 snapshot.as_ptr(),
                 keys.len() as i32,
+                0,
             )
         };
         // SAFETY: the scan copies the keys.
@@ -132,120 +123,8 @@ impl Table {
             Order::Descending => pg_sys::ScanDirection::BackwardScanDirection,
         };
         let slot = OwnedSlot::for_table(self.rel());
-        Ok(IndexScan { table: self, scan: Scanning { scan }, _index: index, slot, direction })
+        Ok(IndexScan { table: self, scan: Scanning::new(scan), _index: index, slot, direction })
     }
-
-    /// Opens an index that serves the path.
-    fn index_for(&self, path: Path) -> CaliberResult<OpenRel> {
-        if path.columns == Path::KEY.columns {
-            let primary = self.rel().data().rd_pkindex;
-            if self.rel().data().rd_indexvalid && primary != pg_sys::InvalidOid {
-                let index = OpenRel::index(primary, pg_sys::AccessShareLock);
-                if self.serves(index.rel(), path) {
-                    return Ok(index);
-                }
-            }
-        }
-        // SAFETY: an open relation; the list is a copy.
-        let list = unsafe { pg_sys::RelationGetIndexList(self.rel().as_ptr()) };
-        // SAFETY: a list of OIDs.
-        let indexes = unsafe { PgList::<pg_sys::Oid>::from_pg(list) };
-        for oid in indexes.iter_oid() {
-            let index = OpenRel::index(oid, pg_sys::AccessShareLock);
-            if self.serves(index.rel(), path) {
-                return Ok(index);
-            }
-        }
-        let names: Vec<_> = path.columns.iter().map(|&c| self.entity().columns[c].name).collect();
-        Err(CaliberError::IndexMissing { table: self.rel().name(), columns: names.join(", ") })
-    }
-
-    /// Whether the index finds every row of the path, in the path's order.
-    fn serves(&self, index: Rel<'_>, path: Path) -> bool {
-        let form = index.data().rd_index;
-        // SAFETY: an open index has its pg_index row.
-        let form = unsafe { &*form };
-        if !form.indisvalid
-            || !form.indislive
-            || index.class().relam != pg_sys::BTREE_AM_OID
-            || (form.indnkeyatts as usize) < path.columns.len()
-            || is_too_new(index, form)
-        {
-            return false;
-        }
-        // SAFETY: the vector has indnatts elements.
-        let columns = unsafe { form.indkey.values.as_slice(form.indnatts as usize) };
-        // SAFETY: the array has an element for each key column, of which there are enough.
-        let options =
-            unsafe { std::slice::from_raw_parts(index.data().rd_indoption, path.columns.len()) };
-        let wanted = path.columns.iter().map(|&column| self.attno(column));
-        let in_place = wanted.zip(columns).all(|(attno, &column)| attno == column);
-        in_place
-            && options.iter().all(|&option| option == 0)
-            && self.predicate_matches(index, path.partial)
-    }
-
-    fn predicate_matches(&self, index: Rel<'_>, partial: Partial) -> bool {
-        // SAFETY: an open index; an implicitly-ANDed list, null for a full index.
-        let list = unsafe { pg_sys::RelationGetIndexPredicate(index.as_ptr()) };
-        // SAFETY: a list of expressions.
-        let clauses = unsafe { PgList::<pg_sys::Node>::from_pg(list) };
-        let Some(clause) = clauses.head() else {
-            return true;
-        };
-        if clauses.len() != 1 {
-            return false;
-        }
-        match partial {
-            Partial::Full => false,
-            Partial::NotNull(column) => {
-                // SAFETY: an expression of the list.
-                let Some(test) = (unsafe { as_null_test(clause) }) else {
-                    return false;
-                };
-                test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL
-                    && self.is_column(test.arg.cast(), column)
-            }
-            Partial::True(column) => self.is_column(clause, column),
-        }
-    }
-
-    fn is_column(&self, expression: *mut pg_sys::Node, column: usize) -> bool {
-        // SAFETY: every node begins with its tag.
-        let tag = unsafe { (*expression).type_ };
-        if tag != pg_sys::NodeTag::T_Var {
-            return false;
-        }
-        // SAFETY: the tag says that it is a Var.
-        let attno = unsafe { (*expression.cast::<pg_sys::Var>()).varattno };
-        attno == self.attno(column)
-    }
-}
-
-/// # Safety
-/// `node` is a valid expression.
-unsafe fn as_null_test<'n>(node: *mut pg_sys::Node) -> Option<&'n pg_sys::NullTest> {
-    // SAFETY: every node begins with its tag.
-    let tag = unsafe { (*node).type_ };
-    // SAFETY: the tag says that it is a NullTest.
-    (tag == pg_sys::NodeTag::T_NullTest).then(|| unsafe { &*node.cast::<pg_sys::NullTest>() })
-}
-
-/// Whether the index may lack rows that this transaction's snapshot can see: it was built over
-/// broken HOT chains and is younger than the oldest snapshot (`indcheckxmin`).
-fn is_too_new(index: Rel<'_>, form: &pg_sys::FormData_pg_index) -> bool {
-    if !form.indcheckxmin {
-        return false;
-    }
-    let tuple = index.data().rd_indextuple;
-    // SAFETY: an open index keeps its pg_index tuple.
-    let header = unsafe { (*tuple).t_data };
-    // SAFETY: as above.
-    let xmin = unsafe { pg_sys::htup::HeapTupleHeaderGetXmin(header) };
-    // SAFETY: a plain word that only this backend writes.
-    let oldest = unsafe { pg_sys::TransactionXmin };
-    // SAFETY: compares two numbers.
-    !unsafe { pg_sys::TransactionIdPrecedes(xmin, oldest) }
 }
 
 /// The scan keys for conditions on the index's first columns.
@@ -329,8 +208,15 @@ impl<'t> IndexScan<'t> {
 }
 
 /// Ends the scan.
-struct Scanning {
-    scan: pg_sys::IndexScanDesc,
+pub(super) struct Scanning {
+    pub(super) scan: pg_sys::IndexScanDesc,
+}
+
+impl Scanning {
+    /// Takes over a scan that was begun.
+    pub(super) const fn new(scan: pg_sys::IndexScanDesc) -> Self {
+        Self { scan }
+    }
 }
 
 impl Drop for Scanning {

@@ -5,8 +5,11 @@
 //! ([`lock`]), then triggers, defaults, constraints, the access method, indexes and triggers again
 //! ([`writer`]).
 
+pub mod containing;
+mod index;
 pub mod lock;
 pub mod lookup;
+pub mod nearest;
 mod open;
 mod recent;
 pub mod row;

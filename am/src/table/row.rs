@@ -43,6 +43,14 @@ impl<'t> Row<'t> {
 #[derive(Clone, Copy)]
 pub struct Composite(pub(crate) pg_sys::Datum);
 
+impl Composite {
+    /// As a column of a result.
+    pub fn to_value(self) -> Value<'static> {
+        // SAFETY: allocated in a memory context that outlives the function's result.
+        unsafe { Value::from_datum(self.0, false) }
+    }
+}
+
 /// An entity's columns as PostgreSQL's arrays want them, in the order of its row type.
 pub(crate) struct RawColumns {
     pub values: [pg_sys::Datum; Entity::MAX_COLUMNS],

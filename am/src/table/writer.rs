@@ -393,10 +393,14 @@ impl<'t> Writer<'t> {
         (datum, is_null)
     }
 
-    /// Puts the values given at their attributes.
+    /// Puts the values given at their attributes, as assignment in SQL does: a column's type
+    /// modifier, the dimension of a vector for instance, is enforced.
     fn place(&self, given: &Given<'_>, values: &mut [pg_sys::Datum], nulls: &mut [bool]) {
+        let columns = self.table.rel().columns();
         for (position, value) in given.iter() {
             let index = self.table.attno(position) as usize - 1;
+            let attribute = columns.get(index);
+            let value = value.coerced(attribute.atttypid, attribute.atttypmod);
             (values[index], nulls[index]) = value.to_raw();
         }
     }
