@@ -76,10 +76,15 @@ impl<'a> Json<'a> {
     }
 }
 
+/// A text as a JSON string.
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// The text of the object with these members; `None` without any.
 pub fn object(members: &[(String, Json<'_>)]) -> Option<String> {
     let member = |(key, value): &(String, Json<'_>)| {
-        format!("{}:{}", serde_json::Value::from(key.as_str()), value.text())
+        format!("{}:{}", quoted(key), value.text())
     };
     let members: Vec<String> = members.iter().map(member).collect();
     (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))

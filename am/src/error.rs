@@ -78,7 +78,7 @@ pub enum CaliberError {
     #[error("fence {fence} belongs to no live lease on {entity} {id}")]
     FenceUnknown { entity: &'static str, id: Uuid, fence: i64, current: i64 },
     #[error("{entity} {id} is not in the state needed")]
-    WrongState { entity: &'static str, id: Uuid, state: String, needed: &'static str },
+    WrongState { entity: &'static str, id: Uuid, state: String, needed: String },
     #[error("{entity} {id} is over")]
     LeaseOver { entity: &'static str, id: Uuid, fence: i64 },
     #[error("receipt {receipt} is stale for message {id}")]

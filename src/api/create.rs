@@ -1,10 +1,14 @@
 //! What every `caliber_<entity>_create` shares: an id that makes it idempotent, and the insert.
 
+use super::open;
 use crate::ids;
 use caliber_am::error::{CaliberError, CaliberResult};
-use caliber_am::model::Change;
+use caliber_am::model::{Change, Entity};
+use caliber_am::pg::slot::Slot;
 use caliber_am::pg::snapshot::ActiveSnapshot;
-use caliber_am::table::Table;
+use caliber_am::pg::value::Value;
+use caliber_am::table::{Access, Table};
+use caliber_am::table::row::{Composite, composite};
 use caliber_am::table::writer::{Event, Given, Writer};
 use uuid::Uuid;
 
@@ -39,15 +43,55 @@ pub fn exists_alike(
     Ok(true)
 }
 
+/// A whole create: the row as given, unless it exists alike already. Returns its id; `None` when a
+/// BEFORE trigger left it out.
+///
+/// # Errors
+/// Those of [`exists_alike`] and of the insert.
+pub fn create(
+    entity: &'static Entity,
+    id: Option<Uuid>,
+    given: Given<'_>,
+) -> CaliberResult<Option<Uuid>> {
+    let table = open(entity, Access::INSERT)?;
+    let snapshot = ActiveSnapshot::for_write();
+    if exists_alike(&table, id, &given, &snapshot)? {
+        return Ok(id);
+    }
+    insert(&table, &with_id(given, id))
+}
+
+/// What is given, and the id that the caller chose.
+pub fn with_id(mut given: Given<'_>, id: Option<Uuid>) -> Given<'_> {
+    given.set_unless_null(0, id.map_or(Value::NULL, Value::uuid));
+    given
+}
+
 /// Inserts one row and returns its id; `None` when a BEFORE trigger left it out.
 ///
 /// # Errors
 /// Those of the insert.
 pub fn insert(table: &Table, given: &Given<'_>) -> CaliberResult<Option<Uuid>> {
+    let id = insert_and(table, given, |slot| Ok(slot.get(table.attno(0)).as_uuid()))?;
+    Ok(id.flatten())
+}
+
+/// Inserts one row and returns it; `None` when a BEFORE trigger left it out.
+///
+/// # Errors
+/// Those of the insert.
+pub fn insert_row(table: &Table, given: &Given<'_>) -> CaliberResult<Option<Composite>> {
+    insert_and(table, given, |slot| composite(table, slot))
+}
+
+fn insert_and<R>(
+    table: &Table,
+    given: &Given<'_>,
+    read: impl FnOnce(Slot<'_>) -> CaliberResult<R>,
+) -> CaliberResult<Option<R>> {
     let columns: Vec<usize> = given.iter().map(|(position, _)| position).collect();
     let mut writer = Writer::begin(table, Event::Insert, &columns);
-    let stored = writer.insert(given)?;
-    let id = stored.and_then(|slot| slot.get(table.attno(0)).as_uuid());
+    let result = writer.insert(given)?.map(read).transpose()?;
     writer.finish();
-    Ok(id)
+    Ok(result)
 }

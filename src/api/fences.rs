@@ -14,16 +14,12 @@ use caliber_am::pg::clock;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::lock::RowLock;
-use caliber_am::table::lookup::{Order, Partial, Path, equal};
+use caliber_am::pg::sequence;
+use caliber_am::table::lookup::{Order, equal};
 use caliber_am::table::row::Row;
 use caliber_am::table::writer::{Event, Given, Writer};
 use caliber_am::table::{Access, Table};
 use uuid::Uuid;
-
-const LEASES: Path = Path {
-    columns: &[entity::lock::column::RESOURCE_TYPE, entity::lock::column::RESOURCE_ID],
-    partial: Partial::Full,
-};
 
 /// The tables behind a write to a scope: its own and its trajectory's.
 pub struct ScopeTables {
@@ -224,7 +220,7 @@ fn is_live_lease(
     let locks = Table::open(&settings::schema(), LOCK, Access::READ)?;
     let snapshot = ActiveSnapshot::latest();
     let conditions = [equal(Value::text(resource_type)?), equal(Value::uuid(resource_id))];
-    let mut scan = locks.scan(LEASES, &conditions, Order::Ascending, &snapshot)?;
+    let mut scan = locks.scan(entity::lock::path::BY_RESOURCE, &conditions, Order::Ascending, &snapshot)?;
     let now = clock::now();
     while let Some(slot) = scan.next() {
         let column = |position| slot.get(locks.attno(position)).as_i64();
@@ -235,4 +231,16 @@ fn is_live_lease(
         }
     }
     Ok(false)
+}
+
+/// A new fence, higher than every one before, from the sequence beside the lock table.
+///
+/// # Errors
+/// 42P01 when the sequence is missing.
+pub fn next_fence() -> CaliberResult<i64> {
+    let schema = settings::schema();
+    sequence::next(&schema, c"caliber_fence").ok_or_else(|| CaliberError::TableMissing {
+        schema: schema.to_string_lossy().into_owned(),
+        table: "caliber_fence",
+    })
 }

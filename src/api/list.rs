@@ -3,48 +3,125 @@
 use super::{open, required};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, SetDone, SetOf};
-use caliber_am::model::Entity;
+use caliber_am::model::{Entity, Path};
+use caliber_am::pg::slot::Slot;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
-use caliber_am::table::Access;
-use caliber_am::table::lookup::{Order, Path, equal, greater};
+use caliber_am::table::lookup::{Condition, IndexScan, Order, equal, greater};
+use caliber_am::table::{Access, Table};
 use uuid::Uuid;
 
-/// The rows with `value` in the path's first column, in the order of its second, the key.
-pub fn by_column(
+/// The rows with these values (with their arguments' names) in the path's first columns, in the
+/// order of its next one, the key.
+///
+/// # Errors
+/// 22023 for a null value and a bad `max_rows`.
+pub fn by_path(
     call: &Call<'_>,
     entity: &'static Entity,
     path: Path,
-    (argument, value): (&'static str, Value<'_>),
+    values: &[(&'static str, Value<'_>)],
     max_rows: Option<i32>,
     after: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
-    let mut left = row_limit(max_rows)?;
-    if value.is_null() {
-        required::<()>(argument, None)?;
+    filtered(call, entity, path, values, max_rows, after, |_, _| true)
+}
+
+/// As [`by_path`], without the rows that `keep` drops.
+///
+/// # Errors
+/// As [`by_path`].
+pub fn filtered(
+    call: &Call<'_>,
+    entity: &'static Entity,
+    path: Path,
+    values: &[(&'static str, Value<'_>)],
+    max_rows: Option<i32>,
+    after: Option<Uuid>,
+    keep: impl Fn(&Table, Slot<'_>) -> bool,
+) -> CaliberResult<SetDone> {
+    let limit = row_limit(max_rows)?;
+    let mut prefix = Vec::new();
+    for &(argument, value) in values {
+        if value.is_null() {
+            required::<()>(argument, None)?;
+        }
+        prefix.push(equal(value));
     }
-    let mut conditions = vec![equal(value)];
-    conditions.extend(after.map(|after| greater(Value::uuid(after))));
     let table = open(entity, Access::READ)?;
+    merged(call, &table, &[(path, prefix)], limit, after, |slot| keep(&table, slot))
+}
+
+/// The rows of several look-ups, each in key order, in the key order of all.
+///
+/// # Errors
+/// Those of the look-ups.
+pub fn merged(
+    call: &Call<'_>,
+    table: &Table,
+    look_ups: &[(Path, Vec<Condition<'_>>)],
+    limit: usize,
+    after: Option<Uuid>,
+    keep: impl Fn(Slot<'_>) -> bool,
+) -> CaliberResult<SetDone> {
     let snapshot = ActiveSnapshot::of_statement();
     let mut answer = call.result_set(SetOf::Rows);
-    let mut scan = table.scan(path, &conditions, Order::Ascending, &snapshot)?;
-    while left > 0
-        && let Some(slot) = scan.next()
-    {
-        answer.put_row(&table, slot);
-        left -= 1;
+    let mut scans = Vec::new();
+    for (path, prefix) in look_ups {
+        let mut conditions = prefix.clone();
+        conditions.extend(after.map(|after| greater(Value::uuid(after))));
+        let scan = table.scan(*path, &conditions, Order::Ascending, &snapshot)?;
+        scans.extend(Head::of(table, scan, &keep));
+    }
+    for _ in 0..limit {
+        let Some(first) = (0..scans.len()).min_by_key(|&i| scans[i].key) else { break };
+        answer.put_row(table, scans[first].scan.slot());
+        if !scans[first].advance(table, &keep) {
+            scans.remove(first);
+        }
     }
     Ok(SetDone)
+}
+
+/// A look-up that stands on a row.
+struct Head<'t> {
+    scan: IndexScan<'t>,
+    key: Uuid,
+}
+
+impl<'t> Head<'t> {
+    fn of(table: &Table, scan: IndexScan<'t>, keep: &impl Fn(Slot<'_>) -> bool) -> Option<Self> {
+        let mut head = Self { scan, key: Uuid::nil() };
+        head.advance(table, keep).then_some(head)
+    }
+
+    /// Goes to the next row to keep; false when there is none.
+    fn advance(&mut self, table: &Table, keep: &impl Fn(Slot<'_>) -> bool) -> bool {
+        while let Some(slot) = self.scan.next() {
+            if keep(slot) {
+                self.key = slot.get(table.attno(0)).as_uuid().unwrap_or_default();
+                return true;
+            }
+        }
+        false
+    }
 }
 
 /// `max_rows` as a count.
 ///
 /// # Errors
 /// 22023 when it is null or less than 1.
-pub fn row_limit(max_rows: Option<i32>) -> CaliberResult<u32> {
-    let rows = required("max_rows", max_rows)?;
-    u32::try_from(rows).ok().filter(|&rows| rows > 0).ok_or_else(|| {
-        CaliberError::argument("max_rows", format!("The value is {rows}; it must be at least 1."))
+pub fn row_limit(max_rows: Option<i32>) -> CaliberResult<usize> {
+    count("max_rows", max_rows)
+}
+
+/// An argument that counts something, from 1.
+///
+/// # Errors
+/// 22023 when it is null or less than 1.
+pub fn count(argument: &'static str, value: Option<i32>) -> CaliberResult<usize> {
+    let value = required(argument, value)?;
+    usize::try_from(value).ok().filter(|&count| count > 0).ok_or_else(|| {
+        CaliberError::argument(argument, format!("The value is {value}; it must be at least 1."))
     })
 }

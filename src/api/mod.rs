@@ -1,11 +1,23 @@
 //! The SQL functions: parse, call, return. What they decide is in the pure modules; how they reach
 //! their tables is in `caliber_am::table`.
 
+mod agent;
+mod artifact;
+mod check;
+mod conflict;
 mod core;
 mod create;
+mod delegation;
 mod fences;
+mod handoff;
 mod init;
+mod knowledge;
 mod list;
+mod lock;
+mod message;
+mod note;
+mod offer;
+mod queue;
 mod schema;
 mod scope;
 mod settings;

@@ -1,17 +1,17 @@
 //! Scope: a context window with a token budget.
 
 use super::fences::{FencedTrajectory, ScopeTables, open_trajectories};
-use super::update::{mutate, parse_changes};
+use super::update::{mutate, parse_changes, require_state};
 use super::{create, get, list, open};
-use crate::entity::scope::column;
+use crate::entity::scope::{column, path};
 use crate::entity::trajectory::column as trajectory;
-use crate::entity::{SCOPE, TRAJECTORY};
+use crate::entity::SCOPE;
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Access;
-use caliber_am::table::lookup::{Order, Partial, Path, equal};
+use caliber_am::table::lookup::{Order, equal};
 use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::Given;
 use uuid::Uuid;
@@ -27,13 +27,6 @@ caliber_am::sql_functions!(
 );
 
 const UPDATABLE: &[&str] = &["name", "purpose", "token_budget", "checkpoint", "metadata"];
-
-const BY_TRAJECTORY: Path =
-    Path { columns: &[column::TRAJECTORY_ID, column::SCOPE_ID], partial: Partial::Full };
-const ACTIVE_BY_TRAJECTORY: Path = Path {
-    columns: &[column::TRAJECTORY_ID, column::SCOPE_ID],
-    partial: Partial::True(column::IS_ACTIVE),
-};
 
 #[allow(clippy::too_many_arguments)] // the SQL signature
 fn caliber_scope_create(
@@ -68,15 +61,7 @@ fn caliber_scope_create(
     if let Some(id) = trajectory_id
         && let Some(row) = FencedTrajectory::lock_and_check(&trajectories, id, fence, &snapshot)?
     {
-        let status = row.get(trajectory::STATUS).as_enum_label();
-        if status.as_deref() != Some("active") {
-            return Err(CaliberError::WrongState {
-                entity: TRAJECTORY.name,
-                id,
-                state: status.unwrap_or_default(),
-                needed: "active",
-            });
-        }
+        require_state(&row, id, trajectory::STATUS, &["active"])?;
     }
     create::insert(&scopes, &given)
 }
@@ -95,7 +80,7 @@ fn caliber_scope_get_current(
     let table = open(SCOPE, Access::READ)?;
     let snapshot = ActiveSnapshot::of_statement();
     let conditions = [equal(Value::uuid(trajectory_id))];
-    let mut scan = table.scan(ACTIVE_BY_TRAJECTORY, &conditions, Order::Descending, &snapshot)?;
+    let mut scan = table.scan(path::ACTIVE_BY_TRAJECTORY, &conditions, Order::Descending, &snapshot)?;
     while let Some(slot) = scan.next() {
         if slot.get(table.attno(column::IS_ACTIVE)).as_bool() == Some(true) {
             return scan.into_row().to_composite().map(Some);
@@ -110,8 +95,8 @@ fn caliber_scope_list_by_trajectory(
     max_rows: Option<i32>,
     after: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
-    let value = ("trajectory_id", trajectory_id);
-    list::by_column(call, SCOPE, BY_TRAJECTORY, value, max_rows, after)
+    let value = [("trajectory_id", trajectory_id)];
+    list::by_path(call, SCOPE, path::BY_TRAJECTORY, &value, max_rows, after)
 }
 
 fn caliber_scope_update_tokens(
@@ -173,6 +158,6 @@ pub fn require_active(row: &Row<'_>) -> CaliberResult<()> {
         entity: SCOPE.name,
         id: row.get(column::SCOPE_ID).as_uuid().unwrap_or_default(),
         state: "closed".to_owned(),
-        needed: "active",
+        needed: "active".to_owned(),
     })
 }

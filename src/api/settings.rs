@@ -8,6 +8,8 @@ const DEFAULT_SCHEMA: &CStr = c"caliber";
 static SCHEMA: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(DEFAULT_SCHEMA));
 
+static NOTIFY: GucSetting<bool> = GucSetting::<bool>::new(true);
+
 /// Makes the settings known to the server.
 pub fn define() {
     GucRegistry::define_string_guc(
@@ -18,6 +20,19 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::default(),
     );
+    GucRegistry::define_bool_guc(
+        c"caliber.notify",
+        c"Whether sending a message notifies the receiver's channel.",
+        c"PostgreSQL lets transactions that notify commit one after the other; turn it off where messages are sent at a very high rate.",
+        &NOTIFY,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+/// Whether sent messages notify their receivers.
+pub fn notify() -> bool {
+    NOTIFY.get()
 }
 
 /// The schema in which the functions find their tables, whatever search_path says.

@@ -3,16 +3,17 @@
 use super::fences::new_fence;
 use super::update::{Locked, mutate, parse_changes, unknown};
 use super::{create, get, list, open, required};
-use crate::entity::scope::column as scope;
-use crate::entity::trajectory::column;
+use crate::entity::trajectory::{column, path};
 use crate::entity::{SCOPE, TRAJECTORY, TURN};
-use crate::{entity, ids};
+use crate::entity::{scope, turn};
+use crate::ids;
 use caliber_am::error::CaliberResult;
 use caliber_am::fmgr::{Call, Json, SetDone};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::lock::RowLock;
-use caliber_am::table::lookup::{Order, Partial, Path, equal};
+use caliber_am::model::Path;
+use caliber_am::table::lookup::{Order, equal};
 use caliber_am::table::row::Composite;
 use caliber_am::table::writer::{Event, Given, Writer};
 use caliber_am::table::{Access, Table};
@@ -29,19 +30,6 @@ caliber_am::sql_functions!(
 );
 
 const UPDATABLE: &[&str] = &["name", "description", "agent_id", "outcome", "metadata"];
-
-const BY_STATUS: Path =
-    Path { columns: &[column::STATUS, column::TRAJECTORY_ID], partial: Partial::Full };
-const BY_PARENT: Path = Path {
-    columns: &[column::PARENT_TRAJECTORY_ID, column::TRAJECTORY_ID],
-    partial: Partial::NotNull(column::PARENT_TRAJECTORY_ID),
-};
-const SCOPES_OF: Path =
-    Path { columns: &[scope::TRAJECTORY_ID, scope::SCOPE_ID], partial: Partial::Full };
-const TURNS_OF: Path = Path {
-    columns: &[entity::turn::column::SCOPE_ID, entity::turn::column::SEQUENCE],
-    partial: Partial::Full,
-};
 
 fn caliber_trajectory_create(
     _: &Call<'_>,
@@ -66,12 +54,38 @@ fn caliber_trajectory_create(
     if create::exists_alike(&table, trajectory_id, &given, &snapshot)? {
         return Ok(trajectory_id);
     }
-    let id = trajectory_id.unwrap_or_else(ids::new_id);
-    let root = root_for(&table, id, parent_trajectory_id, &snapshot)?;
+    insert(&table, trajectory_id, parent_trajectory_id, given, &snapshot)
+}
+
+/// Inserts a trajectory at its place in the tree.
+fn insert(
+    table: &Table,
+    id: Option<Uuid>,
+    parent: Option<Uuid>,
+    mut given: Given<'_>,
+    snapshot: &ActiveSnapshot,
+) -> CaliberResult<Option<Uuid>> {
+    let id = id.unwrap_or_else(ids::new_id);
+    let root = root_for(table, id, parent, snapshot)?;
     given
         .set(column::TRAJECTORY_ID, Value::uuid(id))
         .set(column::ROOT_TRAJECTORY_ID, Value::uuid(root));
-    create::insert(&table, &given)
+    create::insert(table, &given)
+}
+
+/// Creates a trajectory below another one, for an agent.
+///
+/// # Errors
+/// Those of the insert.
+pub fn create_child(name: &str, agent: Uuid, parent: Uuid) -> CaliberResult<Option<Uuid>> {
+    let table = open(TRAJECTORY, Access::INSERT)?;
+    let snapshot = ActiveSnapshot::for_write();
+    let mut given = Given::new();
+    given
+        .set(column::NAME, Value::text(name)?)
+        .set(column::AGENT_ID, Value::uuid(agent))
+        .set(column::PARENT_TRAJECTORY_ID, Value::uuid(parent));
+    insert(&table, None, Some(parent), given, &snapshot)
 }
 
 /// The root of a new trajectory: its parent's, or itself. An unknown parent is left to the
@@ -164,7 +178,7 @@ fn caliber_trajectory_list_by_status(
     max_rows: Option<i32>,
     after: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
-    list::by_column(call, TRAJECTORY, BY_STATUS, ("status", status), max_rows, after)
+    list::by_path(call, TRAJECTORY, path::BY_STATUS, &[("status", status)], max_rows, after)
 }
 
 fn caliber_trajectory_list_children(
@@ -173,7 +187,7 @@ fn caliber_trajectory_list_children(
     max_rows: Option<i32>,
     after: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
-    list::by_column(call, TRAJECTORY, BY_PARENT, ("id", id), max_rows, after)
+    list::by_path(call, TRAJECTORY, path::BY_PARENT, &[("id", id)], max_rows, after)
 }
 
 /// Deletes the trajectory and the tree below it, leaves first, so that each row is deleted once
@@ -198,16 +212,16 @@ fn caliber_trajectory_delete(
     let mut tree = vec![id];
     let mut next = 0;
     while let Some(&parent) = tree.get(next) {
-        tree.extend(lock_below(&trajectories, BY_PARENT, parent)?);
+        tree.extend(lock_below(&trajectories, path::BY_PARENT, parent)?);
         next += 1;
     }
     let mut scope_ids = Vec::new();
     for &trajectory in &tree {
-        scope_ids.extend(lock_below(&scopes, SCOPES_OF, trajectory)?);
+        scope_ids.extend(lock_below(&scopes, scope::path::BY_TRAJECTORY, trajectory)?);
     }
     let mut turn_ids = Vec::new();
     for &scope in &scope_ids {
-        turn_ids.extend(ids_below(&turns, TURNS_OF, scope)?);
+        turn_ids.extend(ids_below(&turns, turn::path::BY_SCOPE, scope)?);
     }
     tree.reverse();
     Ok(delete_all(&turns, &turn_ids)?

@@ -6,14 +6,14 @@ use super::update::{unknown, write};
 use super::{create, get, list, open, required};
 use crate::entity::TURN;
 use crate::entity::scope::column as scope;
-use crate::entity::turn::column;
+use crate::entity::turn::{column, path};
 use crate::{chat, tokens};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, SetOf};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::lock::RowLock;
-use caliber_am::table::lookup::{Order, Partial, Path, equal, greater};
+use caliber_am::table::lookup::{Order, equal, greater};
 use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::{Event, Given, Writer};
 use caliber_am::table::{Access, Table};
@@ -26,9 +26,6 @@ caliber_am::sql_functions!(
     caliber_turn_get_by_scope,
     caliber_turn_tail,
 );
-
-const BY_SCOPE: Path =
-    Path { columns: &[column::SCOPE_ID, column::SEQUENCE], partial: Partial::Full };
 
 #[allow(clippy::too_many_arguments)] // the SQL signature
 fn caliber_turn_create(
@@ -263,7 +260,7 @@ fn counter(row: &Row<'_>, position: usize) -> i64 {
 fn highest_sequence(turns: &Table, scope_id: Uuid) -> CaliberResult<i32> {
     let snapshot = ActiveSnapshot::latest();
     let conditions = [equal(Value::uuid(scope_id))];
-    let mut scan = turns.scan(BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
+    let mut scan = turns.scan(path::BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
     let highest = scan.next().and_then(|slot| slot.get(turns.attno(column::SEQUENCE)).as_i32());
     Ok(highest.unwrap_or(-1))
 }
@@ -297,7 +294,7 @@ fn caliber_turn_tail(
     let snapshot = ActiveSnapshot::of_statement();
     // Backwards to where the tail begins, then forwards from there.
     let conditions = [equal(Value::uuid(scope_id))];
-    let mut scan = table.scan(BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
+    let mut scan = table.scan(path::BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
     let mut first = None;
     for _ in 0..limit {
         let Some(slot) = scan.next() else { break };
@@ -314,12 +311,12 @@ fn put_turns(
     table: &Table,
     scope_id: Uuid,
     after: i32,
-    limit: u32,
+    limit: usize,
     snapshot: &ActiveSnapshot,
 ) -> CaliberResult<SetDone> {
     let mut answer = call.result_set(SetOf::Rows);
     let conditions = [equal(Value::uuid(scope_id)), greater(Value::int4(after))];
-    let mut scan = table.scan(BY_SCOPE, &conditions, Order::Ascending, snapshot)?;
+    let mut scan = table.scan(path::BY_SCOPE, &conditions, Order::Ascending, snapshot)?;
     for _ in 0..limit {
         let Some(slot) = scan.next() else { break };
         answer.put_row(table, slot);

@@ -8,6 +8,7 @@ use caliber_am::model::Change;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Table;
+use caliber_am::table::lock::RowLock;
 use caliber_am::table::row::{Composite, Row, composite};
 use caliber_am::table::writer::{Event, Given, Writer};
 use uuid::Uuid;
@@ -54,6 +55,29 @@ fn check_version(
     Err(CaliberError::StaleVersion { entity: entity.name, id, expected, current })
 }
 
+/// How [`mutate`] locks a row that stands for itself: for an update, with nothing to remember.
+pub fn plainly<'t>(
+    table: &'t Table,
+) -> impl FnOnce(Uuid, &ActiveSnapshot) -> CaliberResult<Option<Locked<'t, 'static>>> {
+    |id, snapshot| {
+        let row = table.lock_by_id(id, RowLock::NoKeyUpdate, snapshot)?;
+        Ok(row.map(|row| (row, Given::new())))
+    }
+}
+
+/// Refuses a row that is in none of these states.
+///
+/// # Errors
+/// 55000
+pub fn require_state(row: &Row<'_>, id: Uuid, status: usize, needed: &[&str]) -> CaliberResult<()> {
+    let state = row.get(status).as_enum_label().unwrap_or_default();
+    if needed.contains(&state.as_str()) {
+        return Ok(());
+    }
+    let needed = needed.join("\" or \"");
+    Err(CaliberError::WrongState { entity: row.entity().name, id, state, needed })
+}
+
 /// The error for an id that no row has.
 pub fn unknown(table: &Table, id: Uuid) -> CaliberError {
     CaliberError::NoSuchRow { entity: table.entity().name, id }
@@ -93,13 +117,20 @@ pub fn parse_changes<'v>(
     let mut given = Given::new();
     let changes = changes::parse_changes(table.entity(), updatable, &changes.0)?;
     for Changed { position, value } in changes {
-        given.set(position, to_value(value)?);
+        given.set(position, to_value(table, position, value)?);
     }
     Ok(given)
 }
 
-fn to_value<'v>(value: JsonScalar) -> CaliberResult<Value<'v>> {
+fn to_value<'v>(table: &Table, position: usize, value: JsonScalar) -> CaliberResult<Value<'v>> {
     Ok(match value {
+        JsonScalar::Input(text) => {
+            let (ty, typmod) = table.column_type(position);
+            Value::input(&text, ty, typmod)?
+        }
+        JsonScalar::Float4(bits) => Value::float4(f32::from_bits(bits)),
+        JsonScalar::TextArray(texts) => Value::text_array(&texts)?,
+        JsonScalar::UuidArray(ids) => Value::uuid_array(&ids),
         JsonScalar::Null => Value::NULL,
         JsonScalar::Bool(value) => Value::bool(value),
         JsonScalar::Int4(value) => Value::int4(value),

@@ -201,6 +201,11 @@ impl<'t> IndexScan<'t> {
         more.then_some(slot)
     }
 
+    /// The row that the scan stands on, once [`IndexScan::next`] has found one.
+    pub fn slot(&self) -> Slot<'_> {
+        self.slot.slot()
+    }
+
     /// The row that the scan stands on, kept after the scan's end.
     pub fn into_row(self) -> Row<'t> {
         Row::new(self.table, self.slot)

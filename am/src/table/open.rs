@@ -43,6 +43,15 @@ impl Access {
         lock: pg_sys::RowExclusiveLock,
         command: Some(c"INSERT"),
     };
+    /// Read, insert, update and delete rows.
+    pub const ALL: Self = Self {
+        privileges: pg_sys::ACL_SELECT
+            | pg_sys::ACL_INSERT
+            | pg_sys::ACL_UPDATE
+            | pg_sys::ACL_DELETE,
+        lock: pg_sys::RowExclusiveLock,
+        command: Some(c"INSERT"),
+    };
     /// Read rows and delete them.
     pub const DELETE: Self = Self {
         privileges: pg_sys::ACL_SELECT | pg_sys::ACL_DELETE,
@@ -118,6 +127,12 @@ impl Table {
     /// The attribute number of the entity's column at `position`.
     pub fn attno(&self, position: usize) -> i16 {
         self.shape.attno(position)
+    }
+
+    /// The type of the entity's column at `position`, and its type modifier.
+    pub fn column_type(&self, position: usize) -> (pg_sys::Oid, i32) {
+        let attribute = self.rel().columns().get(self.attno(position) as usize - 1);
+        (attribute.atttypid, attribute.atttypmod)
     }
 
     /// The schema of the extension, in which its types are.

@@ -24,6 +24,11 @@ impl<'t> Row<'t> {
         self.slot.slot().get(self.table.attno(position))
     }
 
+    /// The entity.
+    pub fn entity(&self) -> &'static Entity {
+        self.table.entity()
+    }
+
     /// The slot.
     pub fn slot(&self) -> Slot<'_> {
         self.slot.slot()

@@ -1,0 +1,160 @@
+//! Agent: who works here.
+
+use super::update::{mutate, parse_changes, plainly, unknown, write};
+use super::{create, get, list, open, required};
+use crate::entity::AGENT;
+use crate::entity::agent::{column, path};
+use caliber_am::error::CaliberResult;
+use caliber_am::fmgr::{Call, Json, SetDone, Timestamptz};
+use caliber_am::pg::clock::{self, Interval};
+use caliber_am::pg::snapshot::ActiveSnapshot;
+use caliber_am::pg::value::Value;
+use caliber_am::table::Access;
+use caliber_am::table::lock::RowLock;
+use caliber_am::table::lookup::equal;
+use caliber_am::table::row::Composite;
+use caliber_am::table::writer::Given;
+use uuid::Uuid;
+
+caliber_am::sql_functions!(
+    caliber_agent_register,
+    caliber_agent_get,
+    caliber_agent_heartbeat,
+    caliber_agent_set_status,
+    caliber_agent_update,
+    caliber_agent_list_by_type,
+    caliber_agent_list_active,
+);
+
+const UPDATABLE: &[&str] = &[
+    "agent_type",
+    "capabilities",
+    "memory_access",
+    "can_delegate_to",
+    "reports_to",
+    "current_trajectory_id",
+    "current_scope_id",
+    "metadata",
+];
+
+#[allow(clippy::too_many_arguments)] // the SQL signature
+fn caliber_agent_register(
+    _: &Call<'_>,
+    agent_type: Value<'_>,
+    capabilities: Value<'_>,
+    memory_access: Value<'_>,
+    can_delegate_to: Value<'_>,
+    reports_to: Value<'_>,
+    metadata: Value<'_>,
+    agent_id: Option<Uuid>,
+) -> CaliberResult<Option<Uuid>> {
+    let mut given = Given::new();
+    given
+        .set(column::AGENT_TYPE, agent_type)
+        .set_unless_null(column::CAPABILITIES, capabilities)
+        .set_unless_null(column::MEMORY_ACCESS, memory_access)
+        .set_unless_null(column::CAN_DELEGATE_TO, can_delegate_to)
+        .set_unless_null(column::REPORTS_TO, reports_to)
+        .set_unless_null(column::METADATA, metadata);
+    create::create(AGENT, agent_id, given)
+}
+
+fn caliber_agent_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
+    get(AGENT, id)
+}
+
+fn caliber_agent_heartbeat(
+    _: &Call<'_>,
+    id: Option<Uuid>,
+) -> CaliberResult<Option<Timestamptz>> {
+    let table = open(AGENT, Access::UPDATE)?;
+    let id = required("id", id)?;
+    let snapshot = ActiveSnapshot::for_write();
+    let row = table
+        .lock_by_id(id, RowLock::NoKeyUpdate, &snapshot)?
+        .ok_or_else(|| unknown(&table, id))?;
+    // Read after the lock, so that heartbeats which waited for each other rise.
+    let now = clock::now();
+    let mut changes = Given::new();
+    changes.set(column::LAST_HEARTBEAT, Value::int8(now));
+    Ok(write(&table, &row, &changes)?.map(|_| Timestamptz(now)))
+}
+
+fn caliber_agent_set_status(
+    _: &Call<'_>,
+    id: Option<Uuid>,
+    status: Value<'_>,
+    expected_version: Option<i64>,
+) -> CaliberResult<Option<Composite>> {
+    let table = open(AGENT, Access::UPDATE)?;
+    let wanted = required("status", status.as_oid())?;
+    mutate(&table, id, expected_version, plainly(&table), |row, given| {
+        if row.get(column::STATUS).as_oid() != Some(wanted) {
+            given.set(column::STATUS, status);
+        }
+        Ok(())
+    })
+}
+
+fn caliber_agent_update(
+    _: &Call<'_>,
+    id: Option<Uuid>,
+    changes: Option<Json>,
+    expected_version: Option<i64>,
+) -> CaliberResult<Option<Composite>> {
+    let table = open(AGENT, Access::UPDATE)?;
+    let changes = parse_changes(&table, UPDATABLE, changes)?;
+    mutate(&table, id, expected_version, plainly(&table), |_, given| {
+        given.extend(&changes);
+        Ok(())
+    })
+}
+
+fn caliber_agent_list_by_type(
+    call: &Call<'_>,
+    agent_type: Value<'_>,
+    max_rows: Option<i32>,
+    after: Option<Uuid>,
+) -> CaliberResult<SetDone> {
+    list::by_path(call, AGENT, path::BY_TYPE, &[("agent_type", agent_type)], max_rows, after)
+}
+
+fn caliber_agent_list_active(
+    call: &Call<'_>,
+    max_age: Option<Interval>,
+    max_rows: Option<i32>,
+    after: Option<Uuid>,
+) -> CaliberResult<SetDone> {
+    let oldest = required("max_age", max_age)?.positive("max_age")?.before(clock::now());
+    let limit = list::row_limit(max_rows)?;
+    let table = open(AGENT, Access::READ)?;
+    let mut look_ups = Vec::new();
+    for status in ["idle", "active"] {
+        let status = table.enum_value(column::STATUS, status)?;
+        look_ups.push((path::BY_STATUS, vec![equal(status)]));
+    }
+    list::merged(call, &table, &look_ups, limit, after, |slot| {
+        let heartbeat = slot.get(table.attno(column::LAST_HEARTBEAT)).as_i64();
+        heartbeat.is_some_and(|heartbeat| heartbeat >= oldest)
+    })
+}
+
+/// The type of an agent; `None` for an unknown one.
+///
+/// # Errors
+/// Those of opening the table.
+pub fn type_of(id: Uuid) -> CaliberResult<Option<String>> {
+    let table = open(AGENT, Access::READ)?;
+    let snapshot = ActiveSnapshot::latest();
+    let row = table.get(id, &snapshot)?;
+    Ok(row.and_then(|row| row.get(column::AGENT_TYPE).as_text()))
+}
+
+/// The type of an agent that has to be known.
+///
+/// # Errors
+/// P0002 for an unknown one.
+pub fn known_type_of(id: Uuid) -> CaliberResult<String> {
+    let missing = || caliber_am::error::CaliberError::NoSuchRow { entity: AGENT.name, id };
+    type_of(id)?.ok_or_else(missing)
+}
