@@ -5,6 +5,7 @@
 #[cfg(feature = "pg")]
 mod api;
 pub mod changes;
+pub mod channel;
 pub mod chat;
 pub mod ddl;
 pub mod entity;

@@ -1,0 +1,423 @@
+//! Message: from agent to agent, delivered at least once.
+
+use super::queue::Queue;
+use super::update::{mutate, plainly, require_state};
+use super::{create, get, list, open, required, settings};
+use crate::entity::message::{column, path};
+use crate::entity::{AGENT, MESSAGE, agent};
+use crate::{channel, ids};
+use caliber_am::error::{CaliberError, CaliberResult};
+use caliber_am::fmgr::{Call, SetDone, SetOf, Text};
+use caliber_am::model::Path;
+use caliber_am::pg::clock::{self, Interval};
+use caliber_am::pg::notify::notify;
+use caliber_am::pg::snapshot::ActiveSnapshot;
+use caliber_am::pg::value::Value;
+use caliber_am::table::lock::RowLock;
+use caliber_am::table::lookup::{Order, at_least, at_most, equal};
+use caliber_am::table::row::{Composite, Row};
+use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::{Access, Table};
+use uuid::Uuid;
+
+caliber_am::sql_functions!(
+    caliber_channel_of_agent,
+    caliber_channel_of_type,
+    caliber_message_send,
+    caliber_message_get,
+    caliber_message_list_for_agent,
+    caliber_message_receive,
+    caliber_message_acknowledge,
+    caliber_message_release,
+    caliber_message_redrive,
+    caliber_message_list_dead,
+);
+
+fn caliber_channel_of_agent(_: &Call<'_>, agent_id: Option<Uuid>) -> CaliberResult<Option<String>> {
+    Ok(agent_id.map(channel::of_agent))
+}
+
+fn caliber_channel_of_type(_: &Call<'_>, agent_type: Option<Text>) -> CaliberResult<Option<String>> {
+    Ok(agent_type.map(|agent_type| channel::of_type(&agent_type.0)))
+}
+
+/// Who a message goes to.
+#[derive(Clone, Debug)]
+pub enum Receiver {
+    /// This agent.
+    Agent(Uuid),
+    /// One agent of this type.
+    Type(String),
+    /// Each registered agent but the sender.
+    Everybody,
+}
+
+#[allow(clippy::too_many_arguments)] // the SQL signature
+fn caliber_message_send(
+    _: &Call<'_>,
+    from_agent_id: Option<Uuid>,
+    message_type: Value<'_>,
+    payload: Value<'_>,
+    to_agent_id: Option<Uuid>,
+    to_agent_type: Option<Text>,
+    priority: Value<'_>,
+    trajectory_id: Value<'_>,
+    scope_id: Value<'_>,
+    artifact_ids: Value<'_>,
+    ttl: Option<Interval>,
+    delay: Option<Interval>,
+    max_deliveries: Option<i32>,
+    message_id: Option<Uuid>,
+) -> CaliberResult<Option<Uuid>> {
+    let now = clock::now();
+    let mut given = Given::new();
+    given
+        .set(column::MESSAGE_TYPE, message_type)
+        .set(column::PAYLOAD, payload)
+        .set_unless_null(column::PRIORITY, priority)
+        .set_unless_null(column::TRAJECTORY_ID, trajectory_id)
+        .set_unless_null(column::SCOPE_ID, scope_id)
+        .set_unless_null(column::ARTIFACT_IDS, artifact_ids);
+    if let Some(ttl) = ttl {
+        given.set(column::EXPIRES_AT, Value::int8(ttl.positive("ttl")?.after(now)));
+    }
+    if let Some(delay) = delay {
+        given.set(column::VISIBLE_AT, Value::int8(delay.not_negative("delay")?.after(now)));
+    }
+    if max_deliveries.is_some() {
+        list::count("max_deliveries", max_deliveries)?;
+        given.set(column::MAX_DELIVERIES, max_deliveries.map_or(Value::NULL, Value::int4));
+    }
+    let receiver = match (to_agent_id, to_agent_type) {
+        (Some(_), Some(_)) => {
+            let reason = "Give to_agent_id or to_agent_type, not both.";
+            return Err(CaliberError::argument("to_agent_type", reason));
+        }
+        (Some(agent), None) => Receiver::Agent(agent),
+        (None, Some(agent_type)) => Receiver::Type(agent_type.0),
+        (None, None) => Receiver::Everybody,
+    };
+    send(from_agent_id, &receiver, given, message_id)
+}
+
+/// Sends a message with what is given and notifies its receivers. Returns its id, that of a message
+/// to everybody being the `broadcast_id`; `None` when a BEFORE trigger left it out.
+///
+/// # Errors
+/// Those of the insert; 23505 when a message with the id chosen exists and differs.
+pub fn send(
+    from: Option<Uuid>,
+    receiver: &Receiver,
+    mut given: Given<'_>,
+    id: Option<Uuid>,
+) -> CaliberResult<Option<Uuid>> {
+    let messages = open(MESSAGE, Access::INSERT)?;
+    given.set(column::FROM_AGENT_ID, from.map_or(Value::NULL, Value::uuid));
+    let listener = match receiver {
+        Receiver::Everybody => return broadcast(&messages, from, given, id),
+        Receiver::Agent(agent) => {
+            given.set(column::TO_AGENT_ID, Value::uuid(*agent));
+            channel::of_agent(*agent)
+        }
+        Receiver::Type(agent_type) => {
+            given.set(column::TO_AGENT_TYPE, Value::text(agent_type)?);
+            channel::of_type(agent_type)
+        }
+    };
+    let snapshot = ActiveSnapshot::for_write();
+    if create::exists_alike(&messages, id, &given, &snapshot)? {
+        return Ok(id);
+    }
+    let id = create::insert(&messages, &create::with_id(given, id))?;
+    if let Some(id) = id {
+        tell(&listener, id);
+    }
+    Ok(id)
+}
+
+fn tell(listener: &str, message: Uuid) {
+    if settings::notify() {
+        notify(listener, &message.to_string());
+    }
+}
+
+/// One row for each registered agent but the sender, all under one id.
+fn broadcast(
+    messages: &Table,
+    from: Option<Uuid>,
+    mut given: Given<'_>,
+    id: Option<Uuid>,
+) -> CaliberResult<Option<Uuid>> {
+    let agents = open(AGENT, Access::READ)?;
+    let snapshot = ActiveSnapshot::for_write();
+    if let Some(id) = id {
+        ids::require_v7("message_id", id)?;
+        let conditions = [equal(Value::uuid(id))];
+        let mut scan =
+            messages.scan(path::BY_BROADCAST, &conditions, Order::Ascending, &snapshot)?;
+        if scan.next().is_some() {
+            create::compare(messages, &scan.into_row(), id, &given)?;
+            return Ok(Some(id));
+        }
+    }
+    let id = id.unwrap_or_else(ids::new_id);
+    given.set(column::BROADCAST_ID, Value::uuid(id));
+    let mut scan = agents.scan(Path::KEY, &[], Order::Ascending, &snapshot)?;
+    let mut receivers = Vec::new();
+    while let Some(slot) = scan.next() {
+        receivers.extend(slot.get(agents.attno(agent::column::AGENT_ID)).as_uuid());
+    }
+    drop(scan);
+    let mut columns: Vec<usize> = given.iter().map(|(position, _)| position).collect();
+    columns.push(column::TO_AGENT_ID);
+    let mut writer = Writer::begin(messages, Event::Insert, &columns);
+    for receiver in receivers.into_iter().filter(|&receiver| Some(receiver) != from) {
+        given.set(column::TO_AGENT_ID, Value::uuid(receiver));
+        let stored = writer.insert(&given)?;
+        if let Some(message) = stored.and_then(|slot| slot.get(messages.attno(0)).as_uuid()) {
+            tell(&channel::of_agent(receiver), message);
+        }
+    }
+    writer.finish();
+    Ok(Some(id))
+}
+
+fn caliber_message_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
+    get(MESSAGE, id)
+}
+
+fn caliber_message_list_for_agent(
+    call: &Call<'_>,
+    agent_id: Option<Uuid>,
+    max_rows: Option<i32>,
+    after_priority: Value<'_>,
+    after_visible_at: Option<i64>,
+    after: Option<Uuid>,
+) -> CaliberResult<SetDone> {
+    let agent = required("agent_id", agent_id)?;
+    let limit = list::row_limit(max_rows)?;
+    let after = match (after_priority.as_enum_label(), after_visible_at, after) {
+        (Some(priority), Some(visible_at), Some(id)) => Some((priority, visible_at, id)),
+        (None, None, None) => None,
+        _ => {
+            let reason = "Give after_priority, after_visible_at and after together.";
+            return Err(CaliberError::argument("after", reason));
+        }
+    };
+    let messages = open(MESSAGE, Access::READ)?;
+    let queue = Queue::of(&messages, agent)?;
+    let snapshot = ActiveSnapshot::of_statement();
+    let mut answer = call.result_set(SetOf::Rows);
+    let mut left = limit;
+    let from = after.as_ref().map(|(priority, ..)| priority.as_str());
+    // Of the priority on which the last page ended, from its time on.
+    let visible = |priority: &str| match &after {
+        Some((last, visible_at, _)) if last == priority => Some(at_least(Value::int8(*visible_at))),
+        _ => None,
+    };
+    queue.for_each(&snapshot, from, visible, |scan| {
+        let slot = scan.slot();
+        let get = |position| slot.get(messages.attno(position));
+        let seen_before = after.as_ref().is_some_and(|(priority, visible_at, id)| {
+            get(column::PRIORITY).as_enum_label().as_deref() == Some(priority)
+                && (get(column::VISIBLE_AT).as_i64(), get(column::MESSAGE_ID).as_uuid())
+                    <= (Some(*visible_at), Some(*id))
+        });
+        if !seen_before {
+            answer.put_row(&messages, slot);
+            left -= 1;
+        }
+        Ok(left > 0)
+    })?;
+    Ok(SetDone)
+}
+
+/// Claims what is visible now, most urgent first; what others hold is passed over, so that two
+/// receivers never share a delivery. What expired, or was delivered often enough, dies here.
+fn caliber_message_receive(
+    call: &Call<'_>,
+    agent_id: Option<Uuid>,
+    max_messages: Option<i32>,
+    visibility: Option<Interval>,
+) -> CaliberResult<SetDone> {
+    let messages = open(MESSAGE, Access::UPDATE)?;
+    let agent = required("agent_id", agent_id)?;
+    let mut left = list::count("max_messages", max_messages)?;
+    let visibility = required("visibility", visibility)?.positive("visibility")?;
+    let queue = Queue::of(&messages, agent)?;
+    let mut answer = call.result_set(SetOf::Rows);
+    let snapshot = ActiveSnapshot::for_write();
+    let now = clock::now();
+    let delivery = Delivery {
+        agent,
+        delivered: messages.enum_value(column::STATUS, "delivered")?,
+        dead: messages.enum_value(column::STATUS, "dead")?,
+        now,
+        visible_at: visibility.after(now),
+    };
+    let columns = [
+        column::STATUS,
+        column::VISIBLE_AT,
+        column::DELIVERY_COUNT,
+        column::CLAIMED_BY,
+        column::DELIVERED_AT,
+    ];
+    let mut writer = Writer::begin(&messages, Event::Update, &columns);
+    let visible = |_: &str| Some(at_most(Value::int8(now)));
+    queue.for_each(&snapshot, None, visible, |scan| {
+        let row = messages.copy_of(scan.slot());
+        if let Some(row) = messages.lock_row_or_skip(row, RowLock::NoKeyUpdate, &snapshot)? {
+            let (changes, taken) = delivery.of(&row);
+            if let Some(slot) = writer.update(&row, &changes)?
+                && taken
+            {
+                answer.put_row(&messages, slot);
+                left -= 1;
+            }
+        }
+        Ok(left > 0)
+    })?;
+    writer.finish();
+    Ok(SetDone)
+}
+
+/// What receiving makes of a message.
+struct Delivery {
+    agent: Uuid,
+    delivered: Value<'static>,
+    dead: Value<'static>,
+    now: i64,
+    visible_at: i64,
+}
+
+impl Delivery {
+    /// The changes to a visible message, and whether it is delivered by them.
+    fn of(&self, row: &Row<'_>) -> (Given<'static>, bool) {
+        let count = row.get(column::DELIVERY_COUNT).as_i32().unwrap_or(0);
+        let allowed = row.get(column::MAX_DELIVERIES).as_i32().unwrap_or(0);
+        let expires_at = row.get(column::EXPIRES_AT).as_i64();
+        let mut changes = Given::new();
+        if count >= allowed || expires_at.is_some_and(|expires_at| expires_at <= self.now) {
+            changes.set(column::STATUS, self.dead).set(column::CLAIMED_BY, Value::NULL);
+            return (changes, false);
+        }
+        changes
+            .set(column::STATUS, self.delivered)
+            .set(column::DELIVERY_COUNT, Value::int4(count + 1))
+            .set(column::CLAIMED_BY, Value::uuid(self.agent))
+            .set(column::DELIVERED_AT, Value::int8(self.now))
+            .set(column::VISIBLE_AT, Value::int8(self.visible_at));
+        (changes, true)
+    }
+}
+
+/// The delivery that an agent speaks of when it ends it.
+struct Receipt {
+    agent: Uuid,
+    number: i32,
+}
+
+impl Receipt {
+    fn from_arguments(agent: Option<Uuid>, number: Option<i32>) -> CaliberResult<Self> {
+        Ok(Self { agent: required("agent_id", agent)?, number: required("receipt", number)? })
+    }
+
+    /// Whether the row is in this state of this very delivery.
+    fn is_of(&self, row: &Row<'_>, state: &str) -> bool {
+        row.get(column::STATUS).as_enum_label().as_deref() == Some(state)
+            && row.get(column::CLAIMED_BY).as_uuid() == Some(self.agent)
+            && row.get(column::DELIVERY_COUNT).as_i32() == Some(self.number)
+    }
+
+    /// Refuses when it is not the current delivery: 55006.
+    fn check(&self, row: &Row<'_>) -> CaliberResult<()> {
+        if self.is_of(row, "delivered") {
+            return Ok(());
+        }
+        Err(CaliberError::StaleReceipt {
+            id: row.get(column::MESSAGE_ID).as_uuid().unwrap_or_default(),
+            receipt: self.number,
+            current: row.get(column::DELIVERY_COUNT).as_i32().unwrap_or(0),
+            state: row.get(column::STATUS).as_enum_label().unwrap_or_default(),
+            holder: row.get(column::CLAIMED_BY).as_uuid(),
+        })
+    }
+}
+
+fn caliber_message_acknowledge(
+    _: &Call<'_>,
+    message_id: Option<Uuid>,
+    agent_id: Option<Uuid>,
+    receipt: Option<i32>,
+) -> CaliberResult<Option<Composite>> {
+    let table = open(MESSAGE, Access::UPDATE)?;
+    let receipt = Receipt::from_arguments(agent_id, receipt)?;
+    mutate(&table, message_id, None, plainly(&table), |row, given| {
+        // A repeated call whose first answer got lost.
+        if receipt.is_of(row, "acknowledged") {
+            return Ok(());
+        }
+        receipt.check(row)?;
+        given
+            .set(column::STATUS, table.enum_value(column::STATUS, "acknowledged")?)
+            .set(column::ACKNOWLEDGED_AT, Value::int8(clock::now()));
+        Ok(())
+    })
+}
+
+fn caliber_message_release(
+    _: &Call<'_>,
+    message_id: Option<Uuid>,
+    agent_id: Option<Uuid>,
+    receipt: Option<i32>,
+    delay: Option<Interval>,
+) -> CaliberResult<Option<Composite>> {
+    let table = open(MESSAGE, Access::UPDATE)?;
+    let receipt = Receipt::from_arguments(agent_id, receipt)?;
+    let delay = required("delay", delay)?.not_negative("delay")?;
+    mutate(&table, message_id, None, plainly(&table), |row, given| {
+        receipt.check(row)?;
+        given
+            .set(column::STATUS, table.enum_value(column::STATUS, "pending")?)
+            .set(column::CLAIMED_BY, Value::NULL)
+            .set(column::VISIBLE_AT, Value::int8(delay.after(clock::now())));
+        Ok(())
+    })
+}
+
+/// The deliveries go on counting, so that a receipt from before never fits again.
+fn caliber_message_redrive(
+    _: &Call<'_>,
+    message_id: Option<Uuid>,
+    deliveries: Option<i32>,
+) -> CaliberResult<Option<Composite>> {
+    let table = open(MESSAGE, Access::UPDATE)?;
+    list::count("deliveries", deliveries)?;
+    let further = deliveries.unwrap_or(0);
+    mutate(&table, message_id, None, plainly(&table), |row, given| {
+        let id = row.get(column::MESSAGE_ID).as_uuid().unwrap_or_default();
+        require_state(row, id, column::STATUS, &["dead"])?;
+        let now = clock::now();
+        let count = row.get(column::DELIVERY_COUNT).as_i32().unwrap_or(0);
+        given
+            .set(column::STATUS, table.enum_value(column::STATUS, "pending")?)
+            .set(column::CLAIMED_BY, Value::NULL)
+            .set(column::VISIBLE_AT, Value::int8(now))
+            .set(column::MAX_DELIVERIES, Value::int4(count.saturating_add(further)));
+        if row.get(column::EXPIRES_AT).as_i64().is_some_and(|expires_at| expires_at <= now) {
+            given.set(column::EXPIRES_AT, Value::NULL);
+        }
+        Ok(())
+    })
+}
+
+fn caliber_message_list_dead(
+    call: &Call<'_>,
+    max_rows: Option<i32>,
+    after: Option<Uuid>,
+) -> CaliberResult<SetDone> {
+    list::filtered(call, MESSAGE, path::DEAD, &[], max_rows, after, |table, slot| {
+        let status = slot.get(table.attno(column::STATUS)).as_enum_label();
+        status.as_deref() == Some("dead")
+    })
+}
