@@ -5,6 +5,7 @@ use caliber_am::error::{CaliberError, CaliberResult};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use uuid::Uuid;
 
 /// The text of one JSON value.
 #[derive(Debug, Clone, Copy)]
@@ -83,11 +84,23 @@ pub fn quoted(text: &str) -> String {
 
 /// The text of the object with these members; `None` without any.
 pub fn object(members: &[(String, Json<'_>)]) -> Option<String> {
-    let member = |(key, value): &(String, Json<'_>)| {
-        format!("{}:{}", quoted(key), value.text())
-    };
+    let member = |(key, value): &(String, Json<'_>)| format!("{}:{}", quoted(key), value.text());
     let members: Vec<String> = members.iter().map(member).collect();
     (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
+}
+
+/// The text of the object with these members, whose values are JSON texts.
+pub fn object_text(members: &[(&str, String)]) -> String {
+    let members: Vec<_> =
+        members.iter().map(|(key, value)| format!("{}:{value}", quoted(key))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// The text of a message's payload: what it is about by its id, and what there is to say.
+pub fn payload((key, id): (&str, Uuid), about: &[(&str, String)]) -> String {
+    let mut members = vec![(key, quoted(&id.to_string()))];
+    members.extend(about.iter().cloned());
+    object_text(&members)
 }
 
 #[cfg(test)]

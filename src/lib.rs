@@ -12,6 +12,7 @@ pub mod entity;
 pub mod fence;
 pub mod ids;
 mod json;
+pub mod resolution;
 pub mod rule;
 pub mod tokens;
 

@@ -63,10 +63,7 @@ fn caliber_agent_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Com
     get(AGENT, id)
 }
 
-fn caliber_agent_heartbeat(
-    _: &Call<'_>,
-    id: Option<Uuid>,
-) -> CaliberResult<Option<Timestamptz>> {
+fn caliber_agent_heartbeat(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Timestamptz>> {
     let table = open(AGENT, Access::UPDATE)?;
     let id = required("id", id)?;
     let snapshot = ActiveSnapshot::for_write();

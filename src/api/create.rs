@@ -7,9 +7,9 @@ use caliber_am::model::{Change, Entity};
 use caliber_am::pg::slot::Slot;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
-use caliber_am::table::{Access, Table};
-use caliber_am::table::row::{Composite, composite};
+use caliber_am::table::row::{Composite, Row, composite};
 use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::{Access, Table};
 use uuid::Uuid;
 
 /// Whether the row with the id given exists already, as this create would make it.
@@ -29,6 +29,16 @@ pub fn exists_alike(
     let Some(row) = table.get(id, snapshot)? else {
         return Ok(false);
     };
+    compare(table, &row, id, given)?;
+    Ok(true)
+}
+
+/// Whether a row that exists has what is given for its fixed columns.
+///
+/// # Errors
+/// 23505 naming the first column that differs.
+pub fn compare(table: &Table, row: &Row<'_>, id: Uuid, given: &Given<'_>) -> CaliberResult<()> {
+    let entity = table.entity();
     for (position, value) in given.iter() {
         let column = &entity.columns[position];
         let fixed = column.change == Change::Fixed && !value.is_null();
@@ -40,7 +50,7 @@ pub fn exists_alike(
             });
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// A whole create: the row as given, unless it exists alike already. Returns its id; `None` when a

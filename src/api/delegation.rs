@@ -5,8 +5,8 @@ use super::offer::{ANY, DELEGATIONS};
 use super::update::{mutate, plainly, require_state};
 use super::{agent, create, get, open, required, trajectory};
 use crate::entity::delegation::column;
-use crate::entity::{AGENT, DELEGATION, TRAJECTORY, agent as agents, message as messages};
 use crate::entity::trajectory as trajectories;
+use crate::entity::{AGENT, DELEGATION, TRAJECTORY, agent as agents, message as messages};
 use crate::json::{self, quoted};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, Text};
@@ -115,7 +115,7 @@ fn tell(
     let mut given = Given::new();
     given
         .set(messages::column::MESSAGE_TYPE, Value::text(message_type)?)
-        .set(messages::column::PAYLOAD, json::payload(("delegation_id", id), about)?)
+        .set(messages::column::PAYLOAD, Value::jsonb(&json::payload(("delegation_id", id), about))?)
         .set(messages::column::TRAJECTORY_ID, trajectory.map_or(Value::NULL, Value::uuid));
     message::send(from, receiver, given, None)?;
     Ok(())

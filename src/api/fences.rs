@@ -11,10 +11,10 @@ use crate::fence::{self, Decision};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::model::Entity;
 use caliber_am::pg::clock;
+use caliber_am::pg::sequence;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::lock::RowLock;
-use caliber_am::pg::sequence;
 use caliber_am::table::lookup::{Order, equal};
 use caliber_am::table::row::Row;
 use caliber_am::table::writer::{Event, Given, Writer};
@@ -220,7 +220,8 @@ fn is_live_lease(
     let locks = Table::open(&settings::schema(), LOCK, Access::READ)?;
     let snapshot = ActiveSnapshot::latest();
     let conditions = [equal(Value::text(resource_type)?), equal(Value::uuid(resource_id))];
-    let mut scan = locks.scan(entity::lock::path::BY_RESOURCE, &conditions, Order::Ascending, &snapshot)?;
+    let mut scan =
+        locks.scan(entity::lock::path::BY_RESOURCE, &conditions, Order::Ascending, &snapshot)?;
     let now = clock::now();
     while let Some(slot) = scan.next() {
         let column = |position| slot.get(locks.attno(position)).as_i64();

@@ -92,7 +92,7 @@ fn tell(
     let mut given = Given::new();
     given
         .set(messages::column::MESSAGE_TYPE, Value::text("handoff")?)
-        .set(messages::column::PAYLOAD, json::payload(("handoff_id", id), about)?)
+        .set(messages::column::PAYLOAD, Value::jsonb(&json::payload(("handoff_id", id), about))?)
         .set(messages::column::TRAJECTORY_ID, trajectory_id.map_or(Value::NULL, Value::uuid))
         .set(messages::column::SCOPE_ID, scope_id.map_or(Value::NULL, Value::uuid));
     message::send(from, receiver, given, None)?;

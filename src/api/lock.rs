@@ -71,8 +71,7 @@ impl Resource {
     /// The leases on it that the snapshot sees, expired ones too, by rising fence.
     fn leases(&self, locks: &Table, snapshot: &ActiveSnapshot) -> CaliberResult<Vec<Lease>> {
         let conditions = [equal(Value::text(&self.kind)?), equal(Value::uuid(self.id))];
-        let mut scan =
-            locks.scan(path::BY_RESOURCE, &conditions, Order::Ascending, snapshot)?;
+        let mut scan = locks.scan(path::BY_RESOURCE, &conditions, Order::Ascending, snapshot)?;
         let mut leases = Vec::new();
         while let Some(slot) = scan.next() {
             let get = |position| slot.get(locks.attno(position));

@@ -37,7 +37,10 @@ fn caliber_channel_of_agent(_: &Call<'_>, agent_id: Option<Uuid>) -> CaliberResu
     Ok(agent_id.map(channel::of_agent))
 }
 
-fn caliber_channel_of_type(_: &Call<'_>, agent_type: Option<Text>) -> CaliberResult<Option<String>> {
+fn caliber_channel_of_type(
+    _: &Call<'_>,
+    agent_type: Option<Text>,
+) -> CaliberResult<Option<String>> {
     Ok(agent_type.map(|agent_type| channel::of_type(&agent_type.0)))
 }
 

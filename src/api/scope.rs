@@ -3,9 +3,9 @@
 use super::fences::{FencedTrajectory, ScopeTables, open_trajectories};
 use super::update::{mutate, parse_changes, require_state};
 use super::{create, get, list, open};
+use crate::entity::SCOPE;
 use crate::entity::scope::{column, path};
 use crate::entity::trajectory::column as trajectory;
-use crate::entity::SCOPE;
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone};
 use caliber_am::pg::snapshot::ActiveSnapshot;
@@ -80,7 +80,8 @@ fn caliber_scope_get_current(
     let table = open(SCOPE, Access::READ)?;
     let snapshot = ActiveSnapshot::of_statement();
     let conditions = [equal(Value::uuid(trajectory_id))];
-    let mut scan = table.scan(path::ACTIVE_BY_TRAJECTORY, &conditions, Order::Descending, &snapshot)?;
+    let mut scan =
+        table.scan(path::ACTIVE_BY_TRAJECTORY, &conditions, Order::Descending, &snapshot)?;
     while let Some(slot) = scan.next() {
         if slot.get(table.attno(column::IS_ACTIVE)).as_bool() == Some(true) {
             return scan.into_row().to_composite().map(Some);

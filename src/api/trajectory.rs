@@ -7,12 +7,12 @@ use crate::entity::trajectory::{column, path};
 use crate::entity::{SCOPE, TRAJECTORY, TURN};
 use crate::entity::{scope, turn};
 use crate::ids;
-use caliber_am::error::CaliberResult;
+use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone};
+use caliber_am::model::Path;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::lock::RowLock;
-use caliber_am::model::Path;
 use caliber_am::table::lookup::{Order, equal};
 use caliber_am::table::row::Composite;
 use caliber_am::table::writer::{Event, Given, Writer};
@@ -100,14 +100,42 @@ fn root_for(
     snapshot: &ActiveSnapshot,
 ) -> CaliberResult<Uuid> {
     let Some(parent) = parent else { return Ok(id) };
-    let Some(row) = table.get(parent, snapshot)? else {
-        return Ok(id);
-    };
-    let Some(root) = row.get(column::ROOT_TRAJECTORY_ID).as_uuid() else {
-        return Ok(id);
-    };
-    table.lock_by_id(root, RowLock::KeyShare, snapshot)?;
+    Ok(lock_root(table, parent, snapshot)?.unwrap_or(id))
+}
+
+/// Locks the root of a trajectory's tree as its foreign keys do; `None` for an unknown trajectory.
+fn lock_root(table: &Table, id: Uuid, snapshot: &ActiveSnapshot) -> CaliberResult<Option<Uuid>> {
+    let row = table.get(id, snapshot)?;
+    let root = row.and_then(|row| row.get(column::ROOT_TRAJECTORY_ID).as_uuid());
+    if let Some(root) = root {
+        table.lock_by_id(root, RowLock::KeyShare, snapshot)?;
+    }
     Ok(root)
+}
+
+/// Locks a trajectory and the root above it as a child's foreign keys will, from the top down.
+///
+/// # Errors
+/// Those of the locks.
+pub fn lock_with_root(id: Uuid, snapshot: &ActiveSnapshot) -> CaliberResult<()> {
+    let table = open(TRAJECTORY, Access::LOCK)?;
+    lock_root(&table, id, snapshot)?;
+    table.lock_by_id(id, RowLock::KeyShare, snapshot)?;
+    Ok(())
+}
+
+/// A trajectory that must be a child of another one.
+///
+/// # Errors
+/// P0002 for an unknown one, 55000 for one elsewhere in the tree.
+pub fn require_child(id: Uuid, parent: Uuid) -> CaliberResult<Uuid> {
+    let table = open(TRAJECTORY, Access::READ)?;
+    let snapshot = ActiveSnapshot::latest();
+    let row = table.get(id, &snapshot)?.ok_or_else(|| unknown(&table, id))?;
+    if row.get(column::PARENT_TRAJECTORY_ID).as_uuid() == Some(parent) {
+        return Ok(id);
+    }
+    Err(CaliberError::NotAChild { id, parent })
 }
 
 fn caliber_trajectory_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {

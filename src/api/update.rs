@@ -56,9 +56,9 @@ fn check_version(
 }
 
 /// How [`mutate`] locks a row that stands for itself: for an update, with nothing to remember.
-pub fn plainly<'t>(
+pub fn plainly<'t, 'v>(
     table: &'t Table,
-) -> impl FnOnce(Uuid, &ActiveSnapshot) -> CaliberResult<Option<Locked<'t, 'static>>> {
+) -> impl FnOnce(Uuid, &ActiveSnapshot) -> CaliberResult<Option<Locked<'t, 'v>>> {
     |id, snapshot| {
         let row = table.lock_by_id(id, RowLock::NoKeyUpdate, snapshot)?;
         Ok(row.map(|row| (row, Given::new())))

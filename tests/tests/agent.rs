@@ -129,7 +129,8 @@ fn register_with_an_id_can_be_repeated() {
     set_status(db, id, "active");
     let before = db.rows_of("caliber_agent");
     // None of an agent's arguments is fixed, and nothing else is checked.
-    for arguments in ["'worker'", "'other', '{x}'", "NULL", &format!("'a', reports_to => '{UNKNOWN}'")]
+    for arguments in
+        ["'worker'", "'other', '{x}'", "NULL", &format!("'a', reports_to => '{UNKNOWN}'")]
     {
         assert_eq!(register(db, &format!("{arguments}, agent_id => '{id}'")), id);
     }
@@ -156,10 +157,9 @@ fn a_heartbeat_changes_nothing_else() {
     for _ in 0..3 {
         let beat = db.json(&format!("caliber_agent_heartbeat('{id}')"));
         let rises: bool = db.one(&format!(
-            "SELECT '{}' < '{2}'::timestamptz AND transaction_timestamp() < '{2}'
-                AND '{2}' <= clock_timestamp()",
+            "SELECT '{0}' < '{1}'::timestamptz AND transaction_timestamp() < '{1}'
+                AND '{1}' <= clock_timestamp()",
             last.as_str().unwrap(),
-            (),
             beat.as_str().unwrap()
         ));
         assert!(rises, "{beat} after {last}");
@@ -304,7 +304,10 @@ fn lists_are_paged_by_key() {
         assert_eq!(list(db, &format!("{list_by}, 2)")), workers[..2]);
         assert_eq!(list(db, &format!("{list_by}, 4, '{}')", workers[98])), workers[99..103]);
     }
-    assert_eq!(list(db, &format!("by_type('worker', after => '{}')", workers[103])), [workers[104]]);
+    assert_eq!(
+        list(db, &format!("by_type('worker', after => '{}')", workers[103])),
+        [workers[104]]
+    );
     assert_eq!(
         list(db, &format!("active(after => '{}', max_age => '1 hour')", workers[103])),
         [workers[104], boss]

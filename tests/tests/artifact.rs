@@ -161,7 +161,9 @@ fn create_with_an_id_can_be_repeated() {
     // Only what is fixed is compared, before every other check.
     for arguments in [
         format!("'{trajectory}', '{scope}', 'other', 'x', 'x', artifact_id => '{id}'"),
-        format!("'{trajectory}', '{scope}', 'fact', 'n', 'c', confidence => 7, artifact_id => '{id}'"),
+        format!(
+            "'{trajectory}', '{scope}', 'fact', 'n', 'c', confidence => 7, artifact_id => '{id}'"
+        ),
         format!("NULL, NULL, NULL, NULL, NULL, artifact_id => '{id}'"),
     ] {
         let again: Uuid = t.db.one(&format!("SELECT caliber_artifact_create({arguments})"));
@@ -193,7 +195,8 @@ fn an_unknown_artifact_is_null() {
 fn lists_are_paged_by_key() {
     let mut t = Tree::new("artifact");
     let (trajectory, scope, other) = (t.trajectory, t.scope, t.new_scope(100));
-    let facts: Vec<Uuid> = (0..105).map(|i| create(&mut t, &format!("'fact', '{i}', 'c'"))).collect();
+    let facts: Vec<Uuid> =
+        (0..105).map(|i| create(&mut t, &format!("'fact', '{i}', 'c'"))).collect();
     let error_log = create(&mut t, "'error_log', 'n', 'c'");
     let elsewhere: Uuid = t.db.one(&format!(
         "SELECT caliber_artifact_create('{trajectory}', '{other}', 'fact', 'n', 'c')"
@@ -337,7 +340,8 @@ fn bad_arguments_of_update_are_refused() {
         (json!({"content": null}), "23502", "content"),
         (json!({"confidence": 1.5}), "23514", "caliber_artifact_confidence_check"),
     ] {
-        let error = refused(&mut t, &format!("caliber_artifact_update('{id}', '{changes}')"), sqlstate);
+        let error =
+            refused(&mut t, &format!("caliber_artifact_update('{id}', '{changes}')"), sqlstate);
         names(&error, named);
     }
     for (arguments, sqlstate, named) in [
@@ -430,7 +434,9 @@ fn plain_sql_keeps_the_successor_too() {
     let mut t = Tree::new("artifact");
     let [a, b, c] = [0, 1, 2].map(|i| create(&mut t, &format!("'fact', '{i}', 'c'")));
     supersede(&mut t, a, b);
-    let set = |to: &str| format!("UPDATE caliber_artifact SET superseded_by = {to} WHERE artifact_id = '{a}'");
+    let set = |to: &str| {
+        format!("UPDATE caliber_artifact SET superseded_by = {to} WHERE artifact_id = '{a}'")
+    };
     let error = t.db.refused_unchanged(&set(&format!("'{c}'")), "55000", &["caliber_artifact"]);
     names(&error, "is superseded already");
     t.db.run(&set("NULL"));

@@ -203,7 +203,9 @@ fn a_resolution_is_stored() {
         let row = resolve(
             &mut t,
             id,
-            &format!("'{strategy}', '{B}', reason => 'Grund', resolved_by => '{agent}', expected_version => 1"),
+            &format!(
+                "'{strategy}', '{B}', reason => 'Grund', resolved_by => '{agent}', expected_version => 1"
+            ),
         );
         expected["status"] = json!("resolved");
         expected["resolution"] = json!({"strategy": strategy, "winner": B, "loser": A,
@@ -252,9 +254,7 @@ fn an_escalated_conflict_waits_for_somebody() {
 fn bad_arguments_of_resolve_are_refused() {
     let mut t = Tree::new("conflict");
     let id = of_files(&mut t);
-    t.db.run(&format!(
-        "UPDATE caliber_conflict SET metadata = '1' WHERE conflict_id = '{id}'"
-    ));
+    t.db.run(&format!("UPDATE caliber_conflict SET metadata = '1' WHERE conflict_id = '{id}'"));
     let note = item(&mut t, "note", "");
     let notes = [note, item(&mut t, "note", "")];
     let of_notes = between(&mut t, "note", notes);
@@ -289,7 +289,9 @@ fn a_resolved_conflict_is_final() {
     let mut t = Tree::new("conflict");
     let id = of_files(&mut t);
     resolve(&mut t, id, "'reject_both'");
-    for arguments in ["'reject_both'".to_owned(), "'escalate'".to_owned(), format!("'merge', '{A}'")] {
+    for arguments in
+        ["'reject_both'".to_owned(), "'escalate'".to_owned(), format!("'merge', '{A}'")]
+    {
         refused(&mut t, &format!("resolve('{id}', {arguments})"), "55000");
     }
 }
@@ -363,12 +365,18 @@ fn the_winner_is_found_by_the_strategy() {
         resolve(&mut t, id, "'last_write_wins'");
         is_won(&mut t, kind, id, plain[1], plain[0]);
         // What counts is the last update, not the creation.
-        t.db.run(&format!("SELECT caliber_{kind}_update('{}', '{{\"content\": \"x\"}}')", touched[0]));
+        t.db.run(&format!(
+            "SELECT caliber_{kind}_update('{}', '{{\"content\": \"x\"}}')",
+            touched[0]
+        ));
         let id = between(&mut t, kind, touched);
         resolve(&mut t, id, "'last_write_wins'");
         is_won(&mut t, kind, id, touched[0], touched[1]);
         // The order in which the conflict names them does not matter.
-        t.db.run(&format!("SELECT caliber_{kind}_update('{}', '{{\"content\": \"x\"}}')", first[0]));
+        t.db.run(&format!(
+            "SELECT caliber_{kind}_update('{}', '{{\"content\": \"x\"}}')",
+            first[0]
+        ));
         let id = between(&mut t, kind, [first[1], first[0]]);
         resolve(&mut t, id, "'first_write_wins'");
         is_won(&mut t, kind, id, first[0], first[1]);
@@ -410,10 +418,14 @@ fn a_third_item_may_merge_the_two() {
 fn both_rejected_items_end_now() {
     let mut t = Tree::new("conflict");
     for kind in ["artifact", "note"] {
-        for ends in [["null", "\"2020-01-01T00:00:00+00:00\""], ["\"2100-01-01T00:00:00+00:00\"", "null"]] {
+        for ends in
+            [["null", "\"2020-01-01T00:00:00+00:00\""], ["\"2100-01-01T00:00:00+00:00\"", "null"]]
+        {
             let items = ends.map(|end| {
                 let id = item(&mut t, kind, "");
-                t.db.run(&format!("SELECT caliber_{kind}_update('{id}', '{{\"expires_at\": {end}}}')"));
+                t.db.run(&format!(
+                    "SELECT caliber_{kind}_update('{id}', '{{\"expires_at\": {end}}}')"
+                ));
                 id
             });
             let id = between(&mut t, kind, items);

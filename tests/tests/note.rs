@@ -196,9 +196,8 @@ fn lists_are_paged_by_key() {
     let schema = Schema::new("note");
     let mut db = schema.connect();
     let [x, y, z] = SOURCES;
-    let facts: Vec<Uuid> = (0..105)
-        .map(|i| create(&mut db, &format!("'fact', '{i}', 'c', '{{{y},{x}}}'")))
-        .collect();
+    let facts: Vec<Uuid> =
+        (0..105).map(|i| create(&mut db, &format!("'fact', '{i}', 'c', '{{{y},{x}}}'"))).collect();
     let insight = create(&mut db, &format!("'insight', 't', 'c', '{{{x}}}'"));
     // Named as another kind of source, which is not asked for.
     create(&mut db, &format!("'meta', 't', 'c', NULL, '{{{x}}}', '{{{x}}}'"));
@@ -239,9 +238,8 @@ fn lists_leave_out_what_is_stale_unless_asked() {
     let schema = Schema::new("note");
     let mut db = schema.connect();
     let source = SOURCES[0];
-    let ids: Vec<Uuid> = (0..7)
-        .map(|i| create(&mut db, &format!("'fact', '{i}', 'c', '{{{source}}}'")))
-        .collect();
+    let ids: Vec<Uuid> =
+        (0..7).map(|i| create(&mut db, &format!("'fact', '{i}', 'c', '{{{source}}}'"))).collect();
     supersede(&mut db, ids[1], ids[2]);
     update(&mut db, ids[3], "'{\"expires_at\": \"2020-01-01\"}'");
     update(&mut db, ids[4], "'{\"expires_at\": \"infinity\"}'");
@@ -328,7 +326,8 @@ fn bad_arguments_of_update_are_refused() {
         (json!({"source_artifact_ids": null}), "23502", "source_artifact_ids"),
         (json!({"source_note_ids": null}), "23502", "source_note_ids"),
     ] {
-        let error = refused(&mut db, &format!("caliber_note_update('{id}', '{changes}')"), sqlstate);
+        let error =
+            refused(&mut db, &format!("caliber_note_update('{id}', '{changes}')"), sqlstate);
         names(&error, named);
     }
     for (arguments, sqlstate, named) in [
@@ -371,8 +370,7 @@ fn a_superseded_note_names_its_successor() {
 fn nothing_supersedes_itself() {
     let schema = Schema::new("note");
     let mut db = schema.connect();
-    let ids: Vec<Uuid> =
-        (0..4).map(|i| create(&mut db, &format!("'fact', '{i}', 'c'"))).collect();
+    let ids: Vec<Uuid> = (0..4).map(|i| create(&mut db, &format!("'fact', '{i}', 'c'"))).collect();
     let call = format!("caliber_note_supersede('{0}', '{0}')", ids[0]);
     let error = refused(&mut db, &call, "23514");
     assert_eq!(error.constraint(), Some("caliber_note_superseded_by_check"));

@@ -58,6 +58,12 @@ impl<'s> Slot<'s> {
         unsafe { Value::from_datum(datum, is_null) }
     }
 
+    /// Makes this slot hold the other one's row, with its address.
+    pub fn copy_from(self, other: Slot<'_>) {
+        // SAFETY: two slots of the same descriptor.
+        unsafe { pg_sys::ExecCopySlot(self.pointer, other.pointer) };
+    }
+
     /// The row's address.
     pub fn tid(self) -> pg_sys::ItemPointerData {
         self.data().tts_tid

@@ -9,7 +9,7 @@ mod heap;
 mod index_build;
 mod index_scan;
 mod index_validate;
-mod pipeline;
+pub(crate) mod pipeline;
 mod readers;
 pub mod routine;
 pub mod shape;

@@ -84,6 +84,13 @@ impl Table {
         Ok(if scan.next().is_some() { Some(scan.into_row()) } else { None })
     }
 
+    /// A copy of the row in a slot of this table.
+    pub fn copy_of(&self, slot: Slot<'_>) -> Row<'_> {
+        let copy = OwnedSlot::for_table(self.rel());
+        copy.slot().copy_from(slot);
+        Row::new(self, copy)
+    }
+
     /// Reads the rows that meet the conditions (one for each leading column of the path, which is
     /// that of a B-tree) in the order of the path.
     ///

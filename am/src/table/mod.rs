@@ -11,8 +11,10 @@ pub mod lock;
 pub mod lookup;
 pub mod nearest;
 mod open;
+mod problems;
 mod recent;
 pub mod row;
 pub mod writer;
 
 pub use open::{Access, Table, entity_of};
+pub use problems::problems_of;

@@ -109,6 +109,11 @@ impl Table {
         Ok(Self { open, shape })
     }
 
+    /// A table that was opened and looked at already.
+    pub(super) const fn of_shape(open: OpenRel, shape: Shape) -> Self {
+        Self { open, shape }
+    }
+
     /// The entity that it stores.
     pub fn entity(&self) -> &'static Entity {
         self.shape.entity()
@@ -165,7 +170,7 @@ impl Table {
 }
 
 /// Whether the relation is stored by this access method.
-fn is_ours(rel: Rel<'_>) -> bool {
+pub(super) fn is_ours(rel: Rel<'_>) -> bool {
     std::ptr::eq(rel.data().rd_tableam, crate::storage::routine::routine())
 }
 
