@@ -343,7 +343,7 @@ mod tests {
                 objects.iter().filter(|o| !matches!(o, Object::Comment(_))).collect();
             let distinct: HashSet<_> = made.iter().map(|o| format!("{o:?}")).collect();
             assert_eq!(distinct.len(), made.len());
-            for entity in ENTITIES {
+            for entity in &ENTITIES {
                 assert!(objects.contains(&Object::Table(entity.table)), "{}", entity.table);
             }
             for object in &objects {

@@ -104,7 +104,7 @@ pub fn payload((key, id): (&str, Uuid), about: &[(&str, String)]) -> String {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;

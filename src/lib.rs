@@ -11,7 +11,7 @@ pub mod ddl;
 pub mod entity;
 pub mod fence;
 pub mod ids;
-mod json;
+pub mod json;
 pub mod resolution;
 pub mod rule;
 pub mod tokens;

@@ -148,10 +148,11 @@ pub fn to_json(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::panic, clippy::unwrap_used)]
 
     use super::*;
-    use proptest::prelude::*;
+    use crate::resolution::Strategy;
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use proptest::sample::select;
 
     fn item(id: u128, created_at: i64, updated_at: i64, confidence: Option<f32>) -> Item {
@@ -189,7 +190,8 @@ mod tests {
     #[test]
     fn a_winner_is_needed_or_refused() {
         let (a, b) = (item(1, 1, 1, None), item(2, 2, 2, None));
-        let third = Some(Uuid::from_u128(3));
+        let into = Uuid::from_u128(3);
+        let third = Some(into);
         for (strategy, known, winner) in [
             (Strategy::Escalate, true, Some(a.id)),
             (Strategy::RejectBoth, true, Some(a.id)),
@@ -202,7 +204,7 @@ mod tests {
             assert_eq!(error.sqlstate(), "22023");
         }
         let merged = decide(Strategy::Merge, a, b, true, third).unwrap();
-        assert_eq!(merged, Outcome::Merged { into: third.unwrap() });
+        assert_eq!(merged, Outcome::Merged { into });
     }
 
     proptest! {
@@ -210,7 +212,7 @@ mod tests {
 
         #[test]
         fn a_decision_does_not_depend_on_the_order(
-            strategy in select(&LABELS[..3]),
+            strategy in select(LABELS[..3].to_vec()),
             times: [i64; 4],
             confidences: [Option<u8>; 2],
         ) {

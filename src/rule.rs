@@ -13,7 +13,7 @@ pub struct Rules;
 
 impl Model for Rules {
     fn entities(&self) -> &'static [Entity] {
-        ENTITIES
+        &ENTITIES
     }
 
     fn judge_update(&self, entity: &Entity, change: &RowChange) -> CaliberResult<Assign> {

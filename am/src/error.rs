@@ -52,7 +52,7 @@ pub enum CaliberError {
 
     #[error("relation \"{schema}.{table}\" does not exist")]
     TableMissing { schema: String, table: &'static str },
-    #[error("\"{schema}.{table}\" is not a {entity} table")]
+    #[error("\"{schema}.{table}\" stores no {entity} rows")]
     NotAnEntityTable { schema: String, table: &'static str, entity: &'static str },
     #[error("table \"{table}\" lacks the index that this function needs")]
     IndexMissing { table: String, method: &'static str, columns: String },

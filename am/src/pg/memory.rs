@@ -9,7 +9,7 @@ pub struct Scratch {
 
 impl Scratch {
     /// A new context below the current one.
-    pub fn new() -> Self {
+    pub fn below_current() -> Self {
         // SAFETY: a plain pointer that only this backend's main thread writes.
         let parent = unsafe { pg_sys::CurrentMemoryContext };
         // SAFETY: a static name; raises when out of memory.

@@ -29,8 +29,9 @@ pub fn current_user() -> pgrx_pg_sys::Oid {
 
 /// Lets a cancel, a timeout or a shutdown end a loop that calls nothing else that would.
 pub fn check_for_interrupts() {
+    let pending = &raw const pgrx_pg_sys::InterruptPending;
     // SAFETY: a plain flag that a signal handler sets.
-    if unsafe { (&raw const pgrx_pg_sys::InterruptPending).read_volatile() } != 0 {
+    if unsafe { pending.read_volatile() } != 0 {
         // SAFETY: raises when something is to be done about it.
         unsafe { pgrx_pg_sys::ProcessInterrupts() };
     }

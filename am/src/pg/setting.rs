@@ -10,7 +10,7 @@ pub struct LocalSettings {
 
 impl LocalSettings {
     /// Nothing set yet.
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         // SAFETY: begins a level of settings.
         Self { level: unsafe { pg_sys::NewGUCNestLevel() } }
     }

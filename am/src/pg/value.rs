@@ -306,13 +306,15 @@ impl<'v> Value<'v> {
         };
         match ty {
             ColumnType::Key | ColumnType::Uuid => self.as_uuid() == other.as_uuid(),
-            // SAFETY: two varlena values.
             ColumnType::Text
             | ColumnType::Jsonb
             | ColumnType::Bytea
             | ColumnType::TextArray
             | ColumnType::UuidArray
-            | ColumnType::Vector => unsafe { pg_sys::datum_image_eq(a, b, false, -1) },
+            | ColumnType::Vector => {
+                // SAFETY: two varlena values.
+                unsafe { pg_sys::datum_image_eq(a, b, false, -1) }
+            }
             ColumnType::Int4 | ColumnType::Float4 | ColumnType::Enum(_) => {
                 a.value() as u32 == b.value() as u32
             }

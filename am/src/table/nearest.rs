@@ -48,7 +48,7 @@ impl Table {
         let distance = types::schema_of_extension(c"vector")
             .and_then(|schema| types::operator_function(schema, c"<=>", attribute.atttypid))
             .ok_or_else(|| CaliberError::Internal("pgvector has no operator <=>".to_owned()))?;
-        Ok(Search { table: self, path, query, distance, scratch: Scratch::new() })
+        Ok(Search { table: self, path, query, distance, scratch: Scratch::below_current() })
     }
 }
 
@@ -117,7 +117,7 @@ impl Search<'_, '_> {
         snapshot: &ActiveSnapshot,
         wanted: &impl Fn(Slot<'_>) -> bool,
     ) -> CaliberResult<Vec<Found>> {
-        let settings = LocalSettings::new();
+        let settings = LocalSettings::begin();
         let usual = setting::number(c"hnsw.ef_search").unwrap_or(0);
         let wide = i32::try_from(k).unwrap_or(MAX_EF_SEARCH).saturating_mul(4);
         let ef_search = usual.max(MIN_EF_SEARCH).max(wide).min(MAX_EF_SEARCH);
