@@ -146,6 +146,7 @@ nullable_argument! {
     Json => |value| value.as_json_text().map(Json),
     Name => |value| value.to_name(),
     Interval => Interval::from_value,
+    Timestamptz => |value| value.as_i64().map(Timestamptz),
 }
 
 /// A `text` argument.

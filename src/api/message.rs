@@ -7,7 +7,7 @@ use crate::entity::message::{column, path};
 use crate::entity::{AGENT, MESSAGE, agent};
 use crate::{channel, ids};
 use caliber_am::error::{CaliberError, CaliberResult};
-use caliber_am::fmgr::{Call, SetDone, SetOf, Text};
+use caliber_am::fmgr::{Call, SetDone, SetOf, Text, Timestamptz};
 use caliber_am::model::Path;
 use caliber_am::pg::clock::{self, Interval};
 use caliber_am::pg::notify::notify;
@@ -194,13 +194,13 @@ fn caliber_message_list_for_agent(
     agent_id: Option<Uuid>,
     max_rows: Option<i32>,
     after_priority: Value<'_>,
-    after_visible_at: Option<i64>,
+    after_visible_at: Option<Timestamptz>,
     after: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
     let agent = required("agent_id", agent_id)?;
     let limit = list::row_limit(max_rows)?;
     let after = match (after_priority.as_enum_label(), after_visible_at, after) {
-        (Some(priority), Some(visible_at), Some(id)) => Some((priority, visible_at, id)),
+        (Some(priority), Some(visible_at), Some(id)) => Some((priority, visible_at.0, id)),
         (None, None, None) => None,
         _ => {
             let reason = "Give after_priority, after_visible_at and after together.";

@@ -11,6 +11,7 @@
 mod db;
 mod fixture;
 pub mod gen_values;
+pub mod indexes;
 pub mod psql;
 mod schema;
 mod server;

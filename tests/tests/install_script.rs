@@ -102,17 +102,24 @@ fn every_type_has_a_comment() {
     assert_eq!(without, [""; 0], "without a comment");
 }
 
+/// They are volatile because they read the clock, or make ids; they write nothing.
+const VOLATILE_READERS: &[&str] =
+    &["caliber_new_id", "caliber_lock_check", "caliber_agent_list_active"];
+
 #[test]
 fn functions_are_declared_truthfully() {
     let mut db = Server::get().connect();
     let unsafe_ones = db.all::<String>(&format!(
         "SELECT p.proname::text FROM pg_proc p WHERE {OURS} AND p.provolatile = 'v'
-         AND p.proparallel = 's' AND p.proname <> 'caliber_new_id'"
+         AND p.proparallel = 's' AND NOT p.proname = ANY ('{{{}}}')",
+        VOLATILE_READERS.join(",")
     ));
     assert_eq!(unsafe_ones, [""; 0], "a function that writes is not for parallel workers");
     let wrong = db.all::<String>(&format!(
         "SELECT p.proname::text FROM pg_proc p WHERE {OURS}
-         AND p.proname ~ '_(create|append_many|update|update_tokens|set_status|close|delete|init)$'
+         AND p.proname ~ ('_(create|append_many|update|update_tokens|set_status|close|delete|init|'
+             || 'register|heartbeat|touch|supersede|acquire|extend|release|reap|send|receive|'
+             || 'acknowledge|redrive|accept|start|complete|fail|reject|resolve)$')
          AND (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)"
     ));
     assert_eq!(wrong, [""; 0], "writes, so it is VOLATILE, PARALLEL UNSAFE and not STRICT");
@@ -177,6 +184,8 @@ fn sql_types(rust: &str) -> Option<&'static [&'static str]> {
         "Option<i32>" => &["integer"],
         "Option<i64>" => &["bigint"],
         "Option<bool>" => &["boolean"],
+        "Option<Interval>" => &["interval"],
+        "Option<Timestamptz>" => &["timestamp with time zone"],
         "Option<Json>" => &["jsonb"],
         "Option<Text>" => &["text"],
         "Option<Name>" => &["name"],

@@ -4,6 +4,7 @@
 //! has none, libclang are fetched by pip into the target folder.
 
 mod demo;
+mod docs;
 mod error;
 mod extension;
 mod import;
@@ -80,6 +81,8 @@ enum Command {
         #[arg(long)]
         skip_lints: bool,
     },
+    /// Write the parts of docs/ that follow from the code: docs/DEPENDENCY_GRAPH.md
+    Docs,
     /// Run a development server that keeps its data
     Server {
         #[command(subcommand)]
@@ -136,6 +139,10 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Test { filter, pg, skip_lints } => {
             test::run(&workspace, &test::Plan { filter, pg, skip_lints })
+        }
+        Command::Docs => {
+            docs::write(&workspace)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Server { action, pg } => server::run(&workspace, pg.pg, &action),
         Command::Psql { pg, args } => server::psql(&workspace, pg.pg, &args),

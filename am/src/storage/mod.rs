@@ -9,8 +9,8 @@ mod heap;
 mod index_build;
 mod index_scan;
 mod index_validate;
-pub(crate) mod pipeline;
-mod readers;
+mod pipeline;
+pub(crate) mod readers;
 pub mod routine;
 pub mod shape;
 

@@ -34,14 +34,6 @@ pub fn users_shape(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
     Ok(Some(shape))
 }
 
-/// Whether anything in the table reads the columns that the access method assigns.
-///
-/// # Errors
-/// 42P16, naming the first reader found.
-pub fn check_readers(rel: Rel<'_>, shape: &Shape) -> CaliberResult<()> {
-    readers::check(rel, shape)
-}
-
 /// Completes an inserted row: a null `version` is 1, a null `updated_at` the transaction's start.
 ///
 /// Any value that is there stays, so that a restore is exact. (Entity tables of `caliber_init`

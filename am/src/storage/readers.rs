@@ -59,6 +59,17 @@ pub fn check(rel: Rel<'_>, shape: &Shape) -> CaliberResult<()> {
     Ok(())
 }
 
+/// The attributes that decide in which partition a row of this table, itself a partition, belongs.
+pub fn partition_key(rel: Rel<'_>) -> Vec<i16> {
+    if !rel.class().relispartition {
+        return Vec::new();
+    }
+    let mut attnos: Vec<i16> = attributes_read(partition_constraint(rel).cast()).collect();
+    attnos.sort_unstable();
+    attnos.dedup();
+    attnos
+}
+
 #[allow(ffi_unwind_calls)] // what the boundary is for
 fn partition_constraint(rel: Rel<'_>) -> *mut pg_sys::List {
     // SAFETY: an open relation.
@@ -148,17 +159,22 @@ fn check_policies(
 
 /// The first of the attributes that the expression reads; 0 for a whole-row reference.
 fn first_read(expression: *mut pg_sys::Node, attnos: &[i16]) -> Option<i16> {
-    if expression.is_null() {
-        return None;
-    }
-    // SAFETY: a valid expression; unlike pull_varattnos this looks into subqueries too.
-    let vars = unsafe { pg_sys::pull_vars_of_level(expression, 0) };
-    // SAFETY: a list of Vars.
+    attributes_read(expression).find(|attno| *attno == 0 || attnos.contains(attno))
+}
+
+/// The attributes that the expression reads, 0 for a whole-row reference.
+fn attributes_read(expression: *mut pg_sys::Node) -> impl Iterator<Item = i16> {
+    let vars = if expression.is_null() {
+        std::ptr::null_mut()
+    } else {
+        // SAFETY: a valid expression; unlike pull_varattnos this looks into subqueries too.
+        unsafe { pg_sys::pull_vars_of_level(expression, 0) }
+    };
+    // SAFETY: a list of Vars, or none.
     let vars = unsafe { PgList::<pg_sys::Var>::from_pg(vars) };
-    vars.iter_ptr()
-        // SAFETY: an element of the list.
-        .map(|var| unsafe { (*var).varattno })
-        .find(|attno| *attno == 0 || attnos.contains(attno))
+    // SAFETY: an element of the list.
+    let attnos: Vec<i16> = vars.iter_ptr().map(|var| unsafe { (*var).varattno }).collect();
+    attnos.into_iter()
 }
 
 /// The partitioned tables above a partition.

@@ -3,8 +3,9 @@
 use super::Table;
 use super::open::is_ours;
 use crate::error::CaliberError;
-use crate::pg::relation::OpenRel;
-use crate::storage::{pipeline, shape};
+use crate::model::Change;
+use crate::pg::relation::{OpenRel, attribute_name};
+use crate::storage::{readers, shape};
 use pgrx_pg_sys as pg_sys;
 
 /// The problems of a table, one sentence each without its full stop; none for a table in order,
@@ -23,8 +24,17 @@ pub fn problems_of(oid: pg_sys::Oid) -> Vec<String> {
         Err(error) => return vec![sentence(&error)],
     };
     let mut problems = Vec::new();
-    if let Err(error) = pipeline::check_readers(rel, &shape) {
+    if let Err(error) = readers::check(rel, &shape) {
         problems.push(sentence(&error));
+    }
+    for attno in readers::partition_key(rel) {
+        let column = (0..shape.entity().columns.len()).find(|&i| shape.attno(i) == attno);
+        let how = column.map(|position| shape.entity().columns[position].change);
+        if how != Some(Change::Fixed) {
+            let attribute = rel.columns().get(attno.max(1) as usize - 1);
+            let name = String::from_utf8_lossy(attribute_name(attribute)).into_owned();
+            problems.push(format!("it is partitioned by column \"{name}\", which is not fixed"));
+        }
     }
     let table = Table::of_shape(open, shape);
     for &path in table.entity().paths {
