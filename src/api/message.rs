@@ -1,5 +1,6 @@
 //! Message: from agent to agent, delivered at least once.
 
+use super::agent::{known_type_of, type_of};
 use super::queue::Queue;
 use super::update::{mutate, plainly, require_state};
 use super::{create, get, list, open, required, settings};
@@ -208,9 +209,10 @@ fn caliber_message_list_for_agent(
         }
     };
     let messages = open(MESSAGE, Access::READ)?;
-    let queue = Queue::of(&messages, agent)?;
-    let snapshot = ActiveSnapshot::of_statement();
     let mut answer = call.result_set(SetOf::Rows);
+    let Some(agent_type) = type_of(agent)? else { return Ok(SetDone) };
+    let queue = Queue::of(&messages, agent, agent_type);
+    let snapshot = ActiveSnapshot::of_statement();
     let mut left = limit;
     let from = after.as_ref().map(|(priority, ..)| priority.as_str());
     // Of the priority on which the last page ended, from its time on.
@@ -247,7 +249,7 @@ fn caliber_message_receive(
     let agent = required("agent_id", agent_id)?;
     let mut left = list::count("max_messages", max_messages)?;
     let visibility = required("visibility", visibility)?.positive("visibility")?;
-    let queue = Queue::of(&messages, agent)?;
+    let queue = Queue::of(&messages, agent, known_type_of(agent)?);
     let mut answer = call.result_set(SetOf::Rows);
     let snapshot = ActiveSnapshot::for_write();
     let now = clock::now();

@@ -1,6 +1,5 @@
 //! The queue of an agent: the messages waiting for it or for its type, most urgent first.
 
-use super::agent::known_type_of;
 use crate::entity::message::{column, path};
 use caliber_am::error::CaliberResult;
 use caliber_am::pg::snapshot::ActiveSnapshot;
@@ -23,12 +22,9 @@ pub struct Queue<'t> {
 }
 
 impl<'t> Queue<'t> {
-    /// The queue of an agent.
-    ///
-    /// # Errors
-    /// P0002 for an unknown agent.
-    pub fn of(messages: &'t Table, agent: Uuid) -> CaliberResult<Self> {
-        Ok(Self { messages, agent, agent_type: known_type_of(agent)? })
+    /// The queue of an agent of this type.
+    pub const fn of(messages: &'t Table, agent: Uuid, agent_type: String) -> Self {
+        Self { messages, agent, agent_type }
     }
 
     /// Shows the waiting messages by priority, `visible_at` and id until `see` has enough and

@@ -63,6 +63,16 @@ impl Server {
         }
     }
 
+    /// What a client program finds the database by.
+    pub fn client_environment(&self, db: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("PGHOST", self.socket.display().to_string()),
+            ("PGPORT", self.port.to_string()),
+            ("PGUSER", self.user.clone()),
+            ("PGDATABASE", db.to_owned()),
+        ]
+    }
+
     /// The server's major version.
     pub fn major(&self) -> i32 {
         static MAJOR: OnceLock<i32> = OnceLock::new();

@@ -2,9 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use caliber_tests::{Db, Server, show};
 
@@ -15,10 +16,16 @@ fn document(path: &str) -> Option<String> {
 
 /// The blocks marked as SQL, with the numbers of their first lines.
 fn sql_blocks(text: &str) -> Vec<(usize, String)> {
+    blocks_in("sql", text)
+}
+
+/// The blocks marked as being in this language, with the numbers of their first lines.
+fn blocks_in(language: &str, text: &str) -> Vec<(usize, String)> {
+    let marked = format!("```{language}");
     let (mut blocks, mut open) = (Vec::new(), None);
     for (number, line) in (1..).zip(text.lines()) {
         match (&mut open, line.trim()) {
-            (None, "```sql") => open = Some((number + 1, String::new(), true)),
+            (None, fence) if fence == marked => open = Some((number + 1, String::new(), true)),
             (None, fence) if fence.starts_with("```") => {
                 open = Some((number, String::new(), false))
             }
@@ -84,6 +91,46 @@ fn the_examples_of_the_reference_run() {
 }
 
 #[test]
+fn the_cookbook_runs() {
+    let text = document("docs/cookbook.md").expect("docs/cookbook.md");
+    let blocks = sql_blocks(&text);
+    assert!(blocks.len() > 5, "docs/cookbook.md has {} examples", blocks.len());
+    let database = Database::new("docs_cookbook");
+    run_blocks("docs/cookbook.md", &blocks, database.connect());
+    let python = std::env::var_os("CALIBER_TEST_PYTHONPATH").expect("CALIBER_TEST_PYTHONPATH");
+    for (line, script) in five_scripts("python", &text) {
+        let mut program = Command::new("python3");
+        program.env("PYTHONPATH", &python).args(["-c", &script]);
+        run_script(program, &database, line);
+    }
+    // Node is the one client that a machine may be without; xtask says so.
+    let Some(node) = std::env::var_os("CALIBER_TEST_NODE").map(PathBuf::from) else { return };
+    for (line, script) in five_scripts("js", &text) {
+        let mut program = Command::new("node");
+        program.current_dir(&node).args(["--input-type=module", "--eval", &script]);
+        run_script(program, &database, line);
+    }
+}
+
+/// The scripts of the five recipes.
+fn five_scripts(language: &str, text: &str) -> Vec<(usize, String)> {
+    let scripts = blocks_in(language, text);
+    assert_eq!(scripts.len(), 5, "one {language} script a recipe");
+    scripts
+}
+
+/// Runs a script that has to succeed, on a database.
+fn run_script(mut program: Command, database: &Database, line: usize) {
+    let output = program
+        .envs(Server::get().client_environment(&database.0))
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run {program:?}: {e}"));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "docs/cookbook.md:{line}: {}\n{out}{err}", output.status);
+}
+
+#[test]
 fn the_examples_of_the_readme_run() {
     let blocks = document("README.md").map(|text| sql_blocks(&text)).unwrap_or_default();
     let database = Database::new("docs_readme");
@@ -92,8 +139,11 @@ fn the_examples_of_the_readme_run() {
     run_blocks("README.md", &blocks, db);
 }
 
-/// The names of a documented function's arguments, by its name.
-fn documented() -> BTreeMap<String, Vec<String>> {
+/// A function by its name and the names of its arguments.
+type Signature = (String, Vec<String>);
+
+/// The functions that the reference describes.
+fn documented() -> BTreeSet<Signature> {
     let text = document("docs/sql.md").expect("docs/sql.md");
     let headings = text.lines().filter_map(|line| line.strip_prefix("### `caliber_"));
     headings
@@ -122,16 +172,12 @@ fn the_reference_describes_the_functions_that_there_are() {
             &[],
         )
         .unwrap();
-    let there: BTreeMap<String, Vec<String>> =
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let there: BTreeSet<Signature> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let documented = documented();
-    for (name, arguments) in &there {
-        let found = documented.get(name).unwrap_or_else(|| panic!("{name} is not in docs/sql.md"));
-        assert_eq!(found, arguments, "{name}");
-    }
-    for name in documented.keys() {
-        assert!(there.contains_key(name), "docs/sql.md describes {name}, which is not there");
-    }
+    let missing: Vec<_> = there.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in docs/sql.md: {missing:?}");
+    let unknown: Vec<_> = documented.difference(&there).collect();
+    assert!(unknown.is_empty(), "docs/sql.md describes what is not there: {unknown:?}");
 }
 
 #[test]

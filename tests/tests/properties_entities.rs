@@ -677,10 +677,12 @@ hold! {
         artifact, note, agent, conflict, lock, message, delegation, handoff;
     p2_an_update_persists:
         artifact, note, agent, conflict, lock, message, delegation, handoff;
-    p4_what_is_deleted_is_found_through_no_index: artifact, note, agent, conflict, lock, message, delegation, handoff;
+    p4_what_is_deleted_is_found_through_no_index:
+        artifact, note, agent, conflict, lock, message, delegation, handoff;
     p5_a_transaction_sees_its_own_writes: artifact, note, agent, conflict;
     p6_times_are_those_of_the_transaction: artifact, note, agent, conflict;
-    p8_what_does_not_exist_is_null: artifact, note, agent, conflict, lock, message, delegation, handoff;
+    p8_what_does_not_exist_is_null:
+        artifact, note, agent, conflict, lock, message, delegation, handoff;
 }
 
 // 1. Insert-get round trip
@@ -801,8 +803,10 @@ fn step(entities: &[Entity]) -> impl Strategy<Value = Step> + use<> {
 fn run(w: &mut World, entities: &[Entity], step: &Step) {
     let pick = |w: &mut World, e: usize, i: usize| -> Option<Uuid> {
         let name = entities[e].name;
-        let ids: Vec<Uuid> =
+        let mut ids: Vec<Uuid> =
             w.t.db.all(&format!("SELECT {name}_id::uuid FROM caliber_{name} ORDER BY 1"));
+        // Other rows of the program refer to the world's agents.
+        ids.retain(|id| !w.agents.contains(id));
         (!ids.is_empty()).then(|| ids[i % ids.len()])
     };
     let call = |id: Option<Uuid>, call: &str, more: &str| {
@@ -840,9 +844,9 @@ fn run(w: &mut World, entities: &[Entity], step: &Step) {
     match w.t.db.attempt(&sql) {
         Ok(()) => w.t.db.run("RELEASE step"),
         Err(error) => {
-            // Superseded twice, in a circle or by itself; resolved already; an agent in use.
+            // Superseded twice, in a circle or by itself; resolved already.
             let code = error.as_db_error().unwrap_or_else(|| panic!("{}", show(&error, &sql)));
-            let known = ["55000", "23514", "23503"].contains(&code.code().code());
+            let known = ["55000", "23514"].contains(&code.code().code());
             assert!(known, "{}", show(&error, &sql));
             w.t.db.run("ROLLBACK TO step; RELEASE step");
         }
@@ -873,7 +877,7 @@ fn p3_indexes_find_what_a_sequential_scan_finds() {
     let entities: Vec<Entity> =
         [artifact, note, agent, conflict].map(|describe| describe(&w)).into();
     let indexes: Vec<Index> = indexes(&mut w.t.db, &TABLES);
-    assert!(indexes.len() >= 19, "{indexes:?}");
+    assert!(indexes.len() >= 22, "{indexes:?}");
     let steps = vec(step(&entities), 1..20);
     let w = RefCell::new(&mut w);
     check(steps, |steps| {
@@ -977,7 +981,8 @@ fn p5_a_transaction_sees_its_own_writes(describe: Describe) {
                 Act::Create(samples) => {
                     // Seen by the same statement, as an argument of the next call.
                     let create = World::create_sql(&entity, &samples, None);
-                    let row = w.t.db.json(&format!("{get}(({create}))"));
+                    let create = create.strip_prefix("SELECT ").unwrap();
+                    let row = w.t.db.json(&format!("{get}({create})"));
                     let id = row[format!("{}_id", entity.name)].as_str().unwrap().parse().unwrap();
                     seen.insert(id, row);
                     ever.push(id);
@@ -1043,13 +1048,14 @@ fn p6_times_are_those_of_the_transaction(describe: Describe) {
     let mut w = World::new("q6");
     let entity = describe(&w);
     let w = RefCell::new(&mut w);
-    let values = (vec(entity.create.clone(), 1..4), some(&entity.update), any::<bool>());
-    check(values, |(rows, changes, function)| {
+    let changes = || some(&entity.update);
+    let values = (vec(entity.create.clone(), 1..4), changes(), changes(), any::<bool>());
+    check(values, |(rows, first, second, function)| {
         let w = &mut *w.borrow_mut();
         let now = w.begin();
         let ids: Vec<Uuid> = rows.iter().map(|samples| w.create(&entity, samples)).collect();
         // Again in the same transaction.
-        w.update(&entity, ids[0], &changes, function);
+        w.update(&entity, ids[0], &first, function);
         for id in &ids {
             let row = w.get(&entity, *id);
             assert_eq!((&row["created_at"], &row["updated_at"]), (&now, &now));
@@ -1057,7 +1063,7 @@ fn p6_times_are_those_of_the_transaction(describe: Describe) {
         w.t.db.run("COMMIT");
         let later = w.begin();
         let before = w.get(&entity, ids[0]);
-        let row = w.update(&entity, ids[0], &changes, function);
+        let row = w.update(&entity, ids[0], &second, function);
         let changed = row["version"] != before["version"];
         assert_eq!(row["created_at"], now);
         assert_eq!(row["updated_at"], if changed { later } else { now });
@@ -1363,7 +1369,7 @@ fn invalid_call(entities: Vec<Entity>) -> impl Strategy<Value = (String, &'stati
         "conflict_list_pending(",
     ];
     calls.push(
-        (select(&lists[..]), too_few())
+        (select(lists.to_vec()), too_few())
             .prop_map(|(list, n)| (format!("{list}{n})"), "22023"))
             .boxed(),
     );

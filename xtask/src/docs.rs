@@ -66,6 +66,9 @@ fn describe(text: &mut String, entity: &Entity, references: &[Reference]) -> Res
     if entity.append_only {
         writeln!(text, "Rows are appended and deleted, never updated.")?;
     }
+    if !entity.states.is_empty() {
+        writeln!(text)?;
+    }
     for state in entity.states {
         let next = match state.next {
             [] => "final".to_owned(),

