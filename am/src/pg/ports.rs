@@ -89,6 +89,14 @@ pub unsafe fn index_beginscan_bitmap(
     }
 }
 
+/// An empty bitmap that may grow to so many kilobytes before it forgets offsets.
+pub fn tbm_create(kilobytes: i32) -> *mut pg_sys::TIDBitmap {
+    // The size is a Size since 18 and a long before: both are as wide.
+    let bytes = i64::from(kilobytes.max(64)) * 1024;
+    // SAFETY: raises when out of memory.
+    unsafe { pg_sys::tbm_create(bytes as _, std::ptr::null_mut()) }
+}
+
 /// One page of a bitmap: its block, and the offsets in it, or `None` when the bitmap lost them.
 pub type BitmapPage = (pg_sys::BlockNumber, Option<Vec<pg_sys::OffsetNumber>>);
 

@@ -107,10 +107,7 @@ impl Bitmap {
     fn new() -> Self {
         // SAFETY: a plain int that only this backend's main thread writes; in kilobytes.
         let work_mem = unsafe { pg_sys::work_mem };
-        let bytes = work_mem.max(64) as usize * 1024;
-        // SAFETY: raises when out of memory.
-        let bitmap = unsafe { pg_sys::tbm_create(bytes, std::ptr::null_mut()) };
-        Self { bitmap }
+        Self { bitmap: ports::tbm_create(work_mem) }
     }
 }
 
