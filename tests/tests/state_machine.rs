@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 /// The agents: the first gives work away, the others are of the type that may take it.
 const AGENTS: usize = 3;
-const MAX_DELIVERIES: i32 = 3;
+const MAX_DELIVERIES: i32 = 2;
 const BUDGET: i32 = 100;
 
 /// What is done.
@@ -46,11 +46,14 @@ enum Op {
     Receive {
         agent: usize,
     },
+    /// Aimed: by the agent that holds the delivery, with its receipt.
     Acknowledge {
+        aimed: bool,
         agent: usize,
         receipt: i32,
     },
     Release {
+        aimed: bool,
         agent: usize,
         receipt: i32,
     },
@@ -94,10 +97,12 @@ fn ops() -> impl Strategy<Value = Op> {
             .prop_map(|(tokens, fenced)| Op::UpdateTokens { tokens, fenced }),
         1 => any::<bool>().prop_map(|fenced| Op::Close { fenced }),
         1 => Just(Op::Reopen),
-        3 => agent.clone().prop_map(|agent| Op::Receive { agent }),
-        2 => (agent.clone(), 0..4).prop_map(|(agent, receipt)| Op::Acknowledge { agent, receipt }),
-        3 => (agent.clone(), 0..4).prop_map(|(agent, receipt)| Op::Release { agent, receipt }),
-        1 => Just(Op::Redrive),
+        6 => agent.clone().prop_map(|agent| Op::Receive { agent }),
+        1 => (any::<bool>(), agent.clone(), 0..4)
+            .prop_map(|(aimed, agent, receipt)| Op::Acknowledge { aimed, agent, receipt }),
+        4 => (proptest::bool::weighted(0.8), agent.clone(), 0..4)
+            .prop_map(|(aimed, agent, receipt)| Op::Release { aimed, agent, receipt }),
+        3 => Just(Op::Redrive),
         4 => step("delegation", &["accept", "start", "complete", "fail", "reject"]),
         3 => step("handoff", &["accept", "complete", "reject"]),
         2 => any::<bool>().prop_map(|escalate| Op::Resolve { escalate }),
@@ -243,14 +248,14 @@ impl Model {
                 }
                 Ok(())
             }
-            Op::Acknowledge { agent, receipt } => {
+            Op::Acknowledge { agent, receipt, .. } => {
                 if self.holds("acknowledged", agent, receipt) {
                     return Ok(());
                 }
                 need(self.holds("delivered", agent, receipt), "55006")?;
                 self.go("message", "acknowledged")
             }
-            Op::Release { agent, receipt } => {
+            Op::Release { agent, receipt, .. } => {
                 need(self.holds("delivered", agent, receipt), "55006")?;
                 (self.claimed_by, self.visible) = (None, true);
                 self.go("message", "pending")
@@ -279,6 +284,17 @@ impl Model {
                 Ok(())
             }
         }
+    }
+
+    /// The operation with the holder and the receipt that it is aimed at.
+    fn aim(&self, op: &Op) -> Op {
+        let mut op = op.clone();
+        if let Op::Acknowledge { aimed: true, agent, receipt }
+        | Op::Release { aimed: true, agent, receipt } = &mut op
+        {
+            (*agent, *receipt) = (self.claimed_by.unwrap_or(*agent), self.deliveries);
+        }
+        op
     }
 
     fn holds(&self, status: &str, agent: usize, receipt: i32) -> bool {
@@ -468,12 +484,12 @@ impl Rows {
             Op::Receive { agent: receiver } => {
                 format!("SELECT caliber_message_receive({}, 5, '1 day')", agent(receiver))
             }
-            Op::Acknowledge { agent: holder, receipt } => format!(
+            Op::Acknowledge { agent: holder, receipt, .. } => format!(
                 "SELECT caliber_message_acknowledge({}, {}, {receipt})",
                 id("message"),
                 agent(holder)
             ),
-            Op::Release { agent: holder, receipt } => format!(
+            Op::Release { agent: holder, receipt, .. } => format!(
                 "SELECT caliber_message_release({}, {}, {receipt})",
                 id("message"),
                 agent(holder)
@@ -550,11 +566,12 @@ impl Rows {
 fn functions_and_sql_do_what_a_plain_model_does() {
     let schema = Schema::new("state_machine");
     let db = RefCell::new(schema.connect());
-    check(vec(ops(), 1..25), |ops| {
+    check(vec(ops(), 1..60), |ops| {
         let db = &mut *db.borrow_mut();
         let rows = Rows::create(db);
         let mut model = Model::new();
         for op in &ops {
+            let op = &model.aim(op);
             let sql = rows.sql(op);
             let mut after = model.clone();
             let due = after.apply(op);
