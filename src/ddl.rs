@@ -74,7 +74,8 @@ pub struct Statement {
 /// constraints, views, comments. They are to be run with `standard_conforming_strings` on.
 ///
 /// # Errors
-/// 22023 for an embedding dimension that pgvector cannot index, and for a schema whose name ends
+/// 22023 for an embedding dimension that pgvector cannot index, and for a schema whose name is
+/// empty or ends
 /// a dollar-quoted literal of the files.
 pub fn statements(target: &Target) -> CaliberResult<Vec<Statement>> {
     if !(1..=MAX_DIM).contains(&target.embedding_dim) {
@@ -83,6 +84,9 @@ pub fn statements(target: &Target) -> CaliberResult<Vec<Statement>> {
             reason: format!("Embeddings cannot have {} dimensions.", target.embedding_dim),
             hint: Some(format!("pgvector can index 1 to {MAX_DIM} dimensions.")),
         });
+    }
+    if target.schema.is_empty() {
+        return Err(CaliberError::argument("schema", "The name of a schema cannot be empty."));
     }
     let mut statements = Vec::new();
     for file in FILES {
@@ -313,6 +317,8 @@ mod tests {
             assert_eq!(error.to_string(), "invalid value for argument \"embedding_dim\"");
             assert_eq!(error.hint().unwrap(), "pgvector can index 1 to 4000 dimensions.");
         }
+        let error = statements(&Target { schema: "", ..PLAIN }).unwrap_err();
+        assert_eq!(error.to_string(), "invalid value for argument \"schema\"");
     }
 
     #[test]

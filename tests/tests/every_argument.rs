@@ -1,0 +1,260 @@
+//! Every function with every argument null, empty, wrong and huge: a documented SQLSTATE or an
+//! answer, never an internal error, and the connection goes on.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+
+use caliber_tests::{Db, Schema, UNKNOWN, show};
+
+/// What docs/sql.md lists, and what PostgreSQL itself says of a malformed or an oversized value.
+const DOCUMENTED: &[&str] = &[
+    "22023", "P0002", "55000", "55006", "54000", "23502", "23503", "23505", "23514", "22P02",
+    "22001", "22003", "22007", "22008", "22015", "22000", "3F000", "42P01", "42602", "22P05",
+    "42939", "42501",
+];
+
+/// A function: its name, and its arguments' names, types and kinds of types.
+struct Function {
+    name: String,
+    arguments: Vec<(String, String, String)>,
+}
+
+fn functions(db: &mut Db) -> Vec<Function> {
+    let rows = db
+        .query(
+            "SELECT p.proname::text, coalesce(p.proargnames[1:p.pronargs], '{}'),
+             ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n) ORDER BY n),
+             ARRAY(SELECT y.typtype::text FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)
+                   JOIN pg_type y ON y.oid = t ORDER BY n)
+             FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
+             JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'caliber-pg'
+             WHERE d.classid = 'pg_proc'::regclass AND NOT 'internal'::regtype = ANY (p.proargtypes)
+             AND p.pronargs > 0 ORDER BY 1, p.oid",
+            &[],
+        )
+        .unwrap();
+    rows.iter()
+        .map(|row| {
+            let (names, types, kinds): (Vec<String>, Vec<String>, Vec<String>) =
+                (row.get(1), row.get(2), row.get(3));
+            let arguments = names.into_iter().zip(types).zip(kinds);
+            let arguments = arguments.map(|((name, ty), kind)| (name, ty, kind)).collect();
+            Function { name: row.get(0), arguments }
+        })
+        .collect()
+}
+
+/// Rows that valid calls can be about, by the expression that stands for an argument's value.
+fn fixtures(db: &mut Db) -> BTreeMap<&'static str, String> {
+    let mut create =
+        |call: &str| format!("'{}'", db.one::<String>(&format!("SELECT ({call})::text")));
+    let agent = create("caliber_agent_register('boss', can_delegate_to => '{*}')");
+    let worker = create("caliber_agent_register('worker')");
+    let trajectory = create("caliber_trajectory_create('task')");
+    let scope = create(&format!("caliber_scope_create({trajectory}, 'window', 1000)"));
+    let turn = create(&format!("caliber_turn_create({scope}, 'user', 'hello')"));
+    let artifact = |n: u8| {
+        format!(
+            "caliber_artifact_create({trajectory}, {scope}, 'fact', 'n{n}', 'c', '[1,2,3,4,5,6,7,{n}]')"
+        )
+    };
+    let (artifact, other) = (create(&artifact(1)), create(&artifact(2)));
+    let note = create("caliber_note_create('fact', 't', 'c', embedding => '[1,1,1,1,1,1,1,1]')");
+    let other_note = create("caliber_note_create('fact', 't', 'c')");
+    let lock = create(&format!(
+        "SELECT lock_id FROM caliber_lock_acquire({worker}, 'scope', {scope}, '1 day')"
+    ));
+    let message = create(&format!("caliber_message_send({agent}, 'm', '{{}}', {worker})"));
+    let delegation = create(&format!(
+        "caliber_delegation_create({agent}, 'part', {trajectory}, delegatee_agent_id => {worker})"
+    ));
+    let handoff = create(&format!(
+        "caliber_handoff_create({agent}, {trajectory}, {scope}, 'escalation', {worker})"
+    ));
+    let conflict = create(&format!(
+        "caliber_conflict_create('goal_conflict', 'artifact', {artifact}, 'artifact', {other})"
+    ));
+    [
+        ("agent", agent),
+        ("worker", worker),
+        ("trajectory", trajectory),
+        ("scope", scope),
+        ("turn", turn),
+        ("artifact", artifact),
+        ("artifact by", other),
+        ("note", note),
+        ("note by", other_note),
+        ("lock", lock),
+        ("message", message),
+        ("delegation", delegation),
+        ("handoff", handoff),
+        ("conflict", conflict),
+    ]
+    .into()
+}
+
+/// A value with which the function may well succeed.
+fn valid(function: &str, argument: &str, ty: &str, fixtures: &BTreeMap<&str, String>) -> String {
+    let entity = function.split('_').nth(1).unwrap_or_default();
+    let row = |name: &str| fixtures.get(name).cloned();
+    let value = match (argument, ty) {
+        ("id", _) => row(entity),
+        ("by_id", _) => row(&format!("{entity} by")),
+        ("lock_id" | "message_id", _) if !function.ends_with("_send") => row(entity),
+        ("from_agent_id" | "delegator_agent_id", _) => row("agent"),
+        ("agent_id" | "to_agent_id" | "delegatee_agent_id", "uuid") => row("worker"),
+        ("trajectory_id" | "parent_trajectory_id", _) if entity != "trajectory" => {
+            row("trajectory")
+        }
+        ("scope_id", _) if entity != "scope" => row("scope"),
+        ("resource_id" | "item_a_id", _) => row("scope"),
+        ("item_b_id", _) => row("turn"),
+        ("embedding", _) => Some("'[1,2,3,4,5,6,7,8]'".to_owned()),
+        ("messages", _) => Some("'[{\"role\": \"user\", \"content\": \"x\"}]'".to_owned()),
+        ("changes", _) => Some("'{\"metadata\": {}}'".to_owned()),
+        ("resource_type", _) => Some("'scope'".to_owned()),
+        ("role", _) => Some("'user'".to_owned()),
+        ("mode", _) => Some("'shared'".to_owned()),
+        ("strategy", _) => Some("'escalate'".to_owned()),
+        ("reason", t) if t.ends_with("handoff_reason") => Some("'escalation'".to_owned()),
+        ("status", t) if t.ends_with("trajectory_status") => Some("'active'".to_owned()),
+        ("status", _) => Some("'idle'".to_owned()),
+        ("conflict_type", _) => Some("'goal_conflict'".to_owned()),
+        ("ttl" | "visibility" | "max_age", _) => Some("'1 minute'".to_owned()),
+        ("wait" | "delay", _) => Some("'0'".to_owned()),
+        ("include_stale", _) => Some("false".to_owned()),
+        ("token_budget" | "max_rows" | "max_messages" | "k" | "deliveries", _) => {
+            Some("5".to_owned())
+        }
+        ("tokens_used", _) => Some("500".to_owned()),
+        ("receipt", _) => Some("1".to_owned()),
+        ("after_sequence", _) => Some("-1".to_owned()),
+        ("relation", _) => Some("'caliber_turn'".to_owned()),
+        ("schema", _) => Some("current_schema()".to_owned()),
+        ("embedding_dim", _) => Some("8".to_owned()),
+        ("fence", _) if entity == "lock" => Some("(SELECT fence FROM caliber_lock)".to_owned()),
+        ("payload", _) => Some("'{}'".to_owned()),
+        (_, "text") => Some("'x'".to_owned()),
+        _ => None,
+    };
+    value.unwrap_or_else(|| "NULL".to_owned())
+}
+
+/// Values at the edges of a type, and text that is none of its values.
+fn edges(argument: &str, ty: &str, kind: &str) -> Vec<String> {
+    let texts = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
+    let mut values = match ty {
+        "uuid" => texts(&[
+            "'00000000-0000-0000-0000-000000000000'",
+            "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+            "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+            &format!("'{UNKNOWN}'"),
+        ]),
+        "text" => texts(&["''", "'*'", "repeat('☃', 300000)", "E'\\x01\\x7f'"]),
+        "name" => texts(&["''", "'no such schema'", "'pg_catalog'", "repeat('x', 100)"]),
+        "integer" => texts(&["0", "-1", "2147483647", "-2147483648"]),
+        "bigint" => texts(&["0", "-1", "9223372036854775807", "-9223372036854775808"]),
+        "boolean" => texts(&["true", "false"]),
+        "real" => texts(&["0", "-1", "1e38", "'NaN'", "'Infinity'"]),
+        "interval" => texts(&[
+            "'0'",
+            "'-1 second'",
+            "'1 microsecond'",
+            "'-1 month 31 days'",
+            "'290000 years'",
+            "'-178000000 years'",
+        ]),
+        "timestamp with time zone" => texts(&["'infinity'", "'-infinity'", "'epoch'"]),
+        "jsonb" => texts(&[
+            "'null'",
+            "'{}'",
+            "'[]'",
+            "'0'",
+            "'\"x\"'",
+            "'[null]'",
+            "'[[]]'",
+            "'{\"name\": 5, \"\": {}}'",
+            "'{\"content\": null}'",
+            "to_jsonb(repeat('x', 1000000))",
+            "(SELECT jsonb_agg(n) FROM generate_series(1, 20000) n)",
+        ]),
+        "uuid[]" | "text[]" => texts(&[
+            "'{}'",
+            "'{NULL}'",
+            "'{{}}'",
+            &format!("array_fill('{UNKNOWN}'::text, ARRAY[50000])::{ty}"),
+            &format!("ARRAY[ARRAY['{UNKNOWN}'], ARRAY['{UNKNOWN}']]::{ty}"),
+        ]),
+        t if t.ends_with("vector") => texts(&[
+            "'[1]'",
+            "'[0,0,0,0,0,0,0,0]'",
+            "array_fill(1.0::real, ARRAY[16000])::vector",
+            "'[NaN,0,0,0,0,0,0,0]'",
+            "'[3e38,3e38,3e38,3e38,3e38,3e38,3e38,3e38]'",
+        ]),
+        "regclass" => texts(&["0", "'pg_class'", "'caliber_turn_pkey'", "4294967295"]),
+        _ if kind == "e" => {
+            let labels = format!("(SELECT (enum_range(NULL::{ty}))[");
+            (1..=6).map(|n| format!("{labels}{n}])")).collect()
+        }
+        _ => panic!("no values for {argument} {ty}"),
+    };
+    values.push("NULL".to_owned());
+    if !matches!(ty, "text" | "name") {
+        values.push("'\u{1}no value'".to_owned());
+    }
+    values
+}
+
+#[test]
+fn every_argument_of_every_function_is_answered_or_refused() {
+    let schema = Schema::new("every_argument");
+    let mut db = schema.connect();
+    let fixtures = fixtures(&mut db);
+    let pid = db.pid();
+    let functions = functions(&mut db);
+    assert!(functions.len() > 70, "{} functions", functions.len());
+    let (mut calls, mut answers) = (0, BTreeMap::<String, usize>::new());
+    for Function { name, arguments } in &functions {
+        let usual: Vec<_> =
+            arguments.iter().map(|(a, ty, _)| (a, ty, valid(name, a, ty, &fixtures))).collect();
+        for (tested, (argument, ty, kind)) in arguments.iter().enumerate() {
+            let usual_value = usual[tested].2.clone();
+            for edge in edges(argument, ty, kind).into_iter().chain([usual_value]) {
+                let list: Vec<_> = usual
+                    .iter()
+                    .enumerate()
+                    .map(|(i, (argument, ty, usual))| {
+                        let value = if i == tested { &edge } else { usual };
+                        format!("{argument} => ({value})::{ty}")
+                    })
+                    .collect();
+                let sql = format!("SELECT * FROM {name}({})", list.join(", "));
+                calls += 1;
+                db.run("BEGIN");
+                if let Err(error) = db.attempt(&sql) {
+                    let code = error.code().map_or("", |code| code.code()).to_owned();
+                    assert!(DOCUMENTED.contains(&code.as_str()), "{}", show(&error, &sql));
+                    *answers.entry(name.clone()).or_default() += 0;
+                } else {
+                    *answers.entry(name.clone()).or_default() += 1;
+                }
+                db.run("ROLLBACK");
+            }
+        }
+    }
+    assert_eq!(db.pid(), pid);
+    assert!(calls > 1500, "{calls} calls");
+    // The usual values are usable, else only the first check of each function would be tested.
+    let never: Vec<_> = answers.iter().filter(|(_, n)| **n == 0).map(|(name, _)| name).collect();
+    let need_a_history = [
+        "caliber_delegation_complete",
+        "caliber_delegation_start",
+        "caliber_handoff_complete",
+        "caliber_message_acknowledge",
+        "caliber_message_redrive",
+        "caliber_message_release",
+    ];
+    assert!(never.iter().all(|name| need_a_history.contains(&name.as_str())), "{never:?}");
+}
