@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod agents;
 mod db;
 mod fixture;
 pub mod gen_values;

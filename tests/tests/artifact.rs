@@ -229,6 +229,8 @@ fn lists_are_paged_by_key() {
         "query_by_type(NULL, 'fact')".to_owned(),
         format!("query_by_type('{trajectory}', NULL)"),
         "query_by_scope(NULL)".to_owned(),
+        format!("{by_type}, include_stale => NULL)"),
+        format!("{by_scope}, include_stale => NULL)"),
         format!("{by_type}, max_rows => 0)"),
         format!("{by_type}, max_rows => NULL)"),
         format!("{by_scope}, max_rows => -2147483648)"),

@@ -105,7 +105,7 @@ fn a_lost_column_is_reported() {
         ("caliber_artifact", "DROP confidence", "confidence"),
         ("caliber_note", "DROP access_count", "access_count"),
         ("caliber_agent", "RENAME capabilities TO skills", "capabilities"),
-        ("caliber_conflict", "ALTER item_a_type TYPE varchar", "item_a_type"),
+        ("caliber_conflict", "ALTER metadata TYPE json", "metadata"),
         ("caliber_note", "ALTER embedding TYPE real[] USING NULL", "embedding"),
     ] {
         db.run("BEGIN");

@@ -223,6 +223,8 @@ fn lists_are_paged_by_key() {
     for call in [
         "list_by_type(NULL)".to_owned(),
         "query_by_trajectory(NULL)".to_owned(),
+        format!("{by_type}, include_stale => NULL)"),
+        format!("{by_source}, include_stale => NULL)"),
         format!("{by_type}, max_rows => 0)"),
         format!("{by_type}, max_rows => NULL)"),
         format!("{by_source}, max_rows => -1)"),

@@ -128,9 +128,8 @@ impl World {
         }
     }
 
-    /// Changes a row by its update function, or by plain SQL; what it returns.
-    #[track_caller]
-    fn update(&mut self, entity: &Entity, id: Uuid, samples: &[Sample], function: bool) -> Value {
+    /// What changes a row by its update function, or by plain SQL, and returns it.
+    fn update_sql(entity: &Entity, id: Uuid, samples: &[Sample], function: bool) -> String {
         let name = entity.name;
         if entity.has_update && function {
             let mut changes = Map::new();
@@ -144,16 +143,21 @@ impl World {
                 }
             }
             let changes = lit(&Value::from(changes).to_string());
-            return self.t.db.json(&format!("caliber_{name}_update('{id}', {changes}{embedding})"));
+            return format!("SELECT to_jsonb(caliber_{name}_update('{id}', {changes}{embedding}))");
         }
         let mut set: Vec<_> = given(samples).map(|(c, v)| format!("{c} = {v}")).collect();
         if set.is_empty() {
             set.push("metadata = metadata".to_owned());
         }
-        self.t.db.one(&format!(
+        format!(
             "UPDATE caliber_{name} r SET {} WHERE {name}_id = '{id}' RETURNING to_jsonb(r)",
             set.join(", ")
-        ))
+        )
+    }
+
+    #[track_caller]
+    fn update(&mut self, entity: &Entity, id: Uuid, samples: &[Sample], function: bool) -> Value {
+        self.t.db.one(&Self::update_sql(entity, id, samples, function))
     }
 
     /// Whether all lists that should show a row, and a search by its embedding, do so; fails when
@@ -815,10 +819,7 @@ fn run(w: &mut World, entities: &[Entity], step: &Step) {
     let sql = match step {
         Step::Create(e, samples) => Some(World::create_sql(&entities[*e], samples, None)),
         Step::Update(e, i, samples, function) => {
-            if let Some(id) = pick(w, *e, *i) {
-                w.update(&entities[*e], id, samples, *function);
-            }
-            None
+            pick(w, *e, *i).map(|id| World::update_sql(&entities[*e], id, samples, *function))
         }
         Step::Supersede(e, i, j) => pick(w, *e, *j).and_then(|by| {
             let function = format!("{}_supersede", entities[*e].name);
@@ -844,7 +845,7 @@ fn run(w: &mut World, entities: &[Entity], step: &Step) {
     match w.t.db.attempt(&sql) {
         Ok(()) => w.t.db.run("RELEASE step"),
         Err(error) => {
-            // Superseded twice, in a circle or by itself; resolved already.
+            // Superseded twice, in a circle or by itself; resolved and so final.
             let code = error.as_db_error().unwrap_or_else(|| panic!("{}", show(&error, &sql)));
             let known = ["55000", "23514"].contains(&code.code().code());
             assert!(known, "{}", show(&error, &sql));

@@ -200,6 +200,18 @@ fn of_20_000_notes_the_nearest_are_found() {
     println!("recall {recall}");
     assert!(recall >= 0.95, "recall {recall}");
 
+    // Through the index alone, not by a scan of the table.
+    let scans = |db: &mut Db| {
+        ["caliber_note_embedding_idx", "caliber_note"].map(|relation| {
+            db.one::<i64>(&format!("SELECT pg_stat_get_xact_numscans('{relation}'::regclass)"))
+        })
+    };
+    db.run("BEGIN");
+    let before = scans(&mut db);
+    search(&mut db, "note", &queries[0], "10");
+    assert_eq!(scans(&mut db), [before[0] + 1, before[1]]);
+    db.run("COMMIT");
+
     // A filter that drops nearly all rows hides none of those that it keeps.
     let rare: HashSet<Uuid> = db
         .all("SELECT note_id::uuid FROM caliber_note WHERE note_type = 'rare'")
