@@ -6,7 +6,7 @@ use super::update::{mutate, plainly, require_state};
 use super::{agent, create, get, open, required, trajectory};
 use crate::entity::delegation::column;
 use crate::entity::trajectory as trajectories;
-use crate::entity::{AGENT, DELEGATION, TRAJECTORY, agent as agents, message as messages};
+use crate::entity::{AGENT, DELEGATION, TRAJECTORY, agent as agents};
 use crate::json::{self, quoted};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, Text};
@@ -78,7 +78,9 @@ fn caliber_delegation_create(
     if let Some(id) = id {
         let task = quoted(task.as_deref().unwrap_or_default());
         let about = [("task_description", task)];
-        tell(delegator_agent_id, &receiver, "task_delegation", parent_trajectory_id, id, &about)?;
+        let about = json::payload(("delegation_id", id), &about);
+        let place = (parent_trajectory_id, None);
+        message::tell(delegator_agent_id, &receiver, "task_delegation", place, &about)?;
     }
     Ok(id)
 }
@@ -101,24 +103,6 @@ fn check_permission(delegator: Uuid, receiver: &Receiver) -> CaliberResult<()> {
         return Ok(());
     }
     Err(CaliberError::MayNotDelegate { agent: delegator, agent_type, allowed })
-}
-
-/// Sends a message about a delegation, in this transaction.
-fn tell(
-    from: Option<Uuid>,
-    receiver: &Receiver,
-    message_type: &str,
-    trajectory: Option<Uuid>,
-    id: Uuid,
-    about: &[(&str, String)],
-) -> CaliberResult<()> {
-    let mut given = Given::new();
-    given
-        .set(messages::column::MESSAGE_TYPE, Value::text(message_type)?)
-        .set(messages::column::PAYLOAD, Value::jsonb(&json::payload(("delegation_id", id), about))?)
-        .set(messages::column::TRAJECTORY_ID, trajectory.map_or(Value::NULL, Value::uuid));
-    message::send(from, receiver, given, None)?;
-    Ok(())
 }
 
 fn caliber_delegation_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
@@ -275,8 +259,9 @@ impl End<'_> {
         {
             let mut about = vec![("status", quoted(self.status))];
             about.extend(self.result.map(|(name, json)| (name, json.to_owned())));
+            let about = json::payload(("delegation_id", id), &about);
             let receiver = Receiver::Agent(delegator);
-            tell(Some(self.agent), &receiver, "task_result", parent, id, &about)?;
+            message::tell(Some(self.agent), &receiver, "task_result", (parent, None), &about)?;
         }
         Ok(ended)
     }

@@ -6,7 +6,6 @@ use super::offer::HANDOFFS;
 use super::update::{mutate, plainly, require_state, unknown, write};
 use super::{create, get, open, required};
 use crate::entity::handoff::column;
-use crate::entity::message as messages;
 use crate::entity::trajectory::column as trajectory;
 use crate::entity::{HANDOFF, TRAJECTORY};
 use crate::json::{self, quoted};
@@ -76,27 +75,10 @@ fn caliber_handoff_create(
     if let Some(id) = id {
         let reason = quoted(&reason.as_enum_label().unwrap_or_default());
         let place = (trajectory_id, scope_id);
-        tell(from_agent_id, &receiver, place, id, &[("reason", reason)])?;
+        let about = json::payload(("handoff_id", id), &[("reason", reason)]);
+        message::tell(from_agent_id, &receiver, "handoff", place, &about)?;
     }
     Ok(id)
-}
-
-/// Sends a message about a handoff, in this transaction.
-fn tell(
-    from: Option<Uuid>,
-    receiver: &Receiver,
-    (trajectory_id, scope_id): (Option<Uuid>, Option<Uuid>),
-    id: Uuid,
-    about: &[(&str, String)],
-) -> CaliberResult<()> {
-    let mut given = Given::new();
-    given
-        .set(messages::column::MESSAGE_TYPE, Value::text("handoff")?)
-        .set(messages::column::PAYLOAD, Value::jsonb(&json::payload(("handoff_id", id), about))?)
-        .set(messages::column::TRAJECTORY_ID, trajectory_id.map_or(Value::NULL, Value::uuid))
-        .set(messages::column::SCOPE_ID, scope_id.map_or(Value::NULL, Value::uuid));
-    message::send(from, receiver, given, None)?;
-    Ok(())
 }
 
 fn caliber_handoff_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
@@ -184,7 +166,8 @@ fn caliber_handoff_reject(
     if let (Some(from), Some(id), Some(_)) = (from, id, &rejected) {
         let mut about = vec![("status", quoted("rejected"))];
         about.extend(reason.map(|reason| ("reason", quoted(&reason.0))));
-        tell(Some(agent), &Receiver::Agent(from), place, id, &about)?;
+        let about = json::payload(("handoff_id", id), &about);
+        message::tell(Some(agent), &Receiver::Agent(from), "handoff", place, &about)?;
     }
     Ok(rejected)
 }

@@ -134,12 +134,35 @@ pub fn send(
     }
     let id = create::insert(&messages, &create::with_id(given, id))?;
     if let Some(id) = id {
-        tell(&listener, id);
+        announce(&listener, id);
     }
     Ok(id)
 }
 
-fn tell(listener: &str, message: Uuid) {
+/// Sends a message about work that changes hands, in this transaction: its type, the trajectory and
+/// the scope that it is about, and its payload as JSON text.
+///
+/// # Errors
+/// Those of [`send`].
+pub fn tell(
+    from: Option<Uuid>,
+    receiver: &Receiver,
+    message_type: &str,
+    (trajectory_id, scope_id): (Option<Uuid>, Option<Uuid>),
+    payload: &str,
+) -> CaliberResult<()> {
+    let uuid = |id: Option<Uuid>| id.map_or(Value::NULL, Value::uuid);
+    let mut given = Given::new();
+    given
+        .set(column::MESSAGE_TYPE, Value::text(message_type)?)
+        .set(column::PAYLOAD, Value::jsonb(payload)?)
+        .set_unless_null(column::TRAJECTORY_ID, uuid(trajectory_id))
+        .set_unless_null(column::SCOPE_ID, uuid(scope_id));
+    send(from, receiver, given, None).map(drop)
+}
+
+/// Notifies the listener of a message, on commit.
+fn announce(listener: &str, message: Uuid) {
     if settings::notify() {
         notify(listener, &message.to_string());
     }
@@ -179,7 +202,7 @@ fn broadcast(
         given.set(column::TO_AGENT_ID, Value::uuid(receiver));
         let stored = writer.insert(&given)?;
         if let Some(message) = stored.and_then(|slot| slot.get(messages.attno(0)).as_uuid()) {
-            tell(&channel::of_agent(receiver), message);
+            announce(&channel::of_agent(receiver), message);
         }
     }
     writer.finish();

@@ -20,6 +20,7 @@ struct Filled {
 }
 
 impl Filled {
+    /// Artifacts and notes fill more pages than a search compares one by one.
     fn new() -> Self {
         let mut t = Tree::new("index_use");
         let (trajectory, scope) = (t.trajectory, t.scope);
@@ -32,12 +33,12 @@ impl Filled {
              FROM generate_series(1, 40);
              SELECT count(caliber_scope_create('{trajectory}', 's', 10)) FROM generate_series(1, 40);
              SELECT count(caliber_turn_create('{scope}', 'user', 'x')) FROM generate_series(1, 40);
-             SELECT count(caliber_artifact_create('{trajectory}', '{scope}', 'fact', 'n', 'c',
+             SELECT count(caliber_artifact_create('{trajectory}', '{scope}', 'fact', 'n', repeat(md5(n::text), 40),
                  (SELECT array_agg(1 + n % i) FROM generate_series(1, 8) i)::real[]::vector))
-             FROM generate_series(1, 40) n;
-             SELECT count(caliber_note_create('fact', 't', 'c', ARRAY['{trajectory}'::uuid],
+             FROM generate_series(1, 300) n;
+             SELECT count(caliber_note_create('fact', 't', repeat(md5(n::text), 40), ARRAY['{trajectory}'::uuid],
                  embedding => (SELECT array_agg(1 + n % i) FROM generate_series(1, 8) i)::real[]::vector))
-             FROM generate_series(1, 40) n;
+             FROM generate_series(1, 300) n;
              SELECT count(caliber_message_send('{boss}', 'm', to_jsonb(n), '{worker}'))
              FROM generate_series(1, 20) n;
              SELECT count(caliber_message_send('{boss}', 'm', to_jsonb(n), to_agent_type => 'worker'))
@@ -84,11 +85,11 @@ impl Filled {
             ("scope", "list_by_trajectory", format!("'{trajectory}', 5")),
             ("turn", "get_by_scope", format!("'{scope}', 10, 5")),
             ("turn", "tail", format!("'{scope}', 5")),
-            ("artifact", "query_by_type", format!("'{trajectory}', 'fact', 5")),
-            ("artifact", "query_by_scope", format!("'{scope}', 5")),
+            ("artifact", "query_by_type", format!("'{trajectory}', 'fact', max_rows => 5")),
+            ("artifact", "query_by_scope", format!("'{scope}', max_rows => 5")),
             ("artifact", "search", format!("{EMBEDDING}, 3")),
-            ("note", "query_by_trajectory", format!("'{trajectory}', 5")),
-            ("note", "list_by_type", "'fact', 5".to_owned()),
+            ("note", "query_by_trajectory", format!("'{trajectory}', max_rows => 5")),
+            ("note", "list_by_type", "'fact', max_rows => 5".to_owned()),
             ("note", "search", format!("{EMBEDDING}, 3")),
             ("agent", "list_by_type", "'worker', 5".to_owned()),
             ("agent", "list_active", "'1 hour', 5".to_owned()),
