@@ -39,6 +39,7 @@ caliber_am::library!(load);
 fn load() {
     caliber_am::storage::serve(&Rules);
     settings::define();
+    caliber_am::table::hint::set_budget(settings::hint_cache_bytes);
 }
 
 /// Opens the entity's table in the schema that `caliber.schema` names.

@@ -8,6 +8,10 @@ const DEFAULT_SCHEMA: &CStr = c"caliber";
 static SCHEMA: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(DEFAULT_SCHEMA));
 
+/// In kilobytes.
+static HINT_CACHE_SIZE: GucSetting<i32> = GucSetting::<i32>::new(2048);
+const MAX_HINT_CACHE_SIZE: i32 = 1024 * 1024;
+
 static NOTIFY: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Makes the settings known to the server.
@@ -20,6 +24,16 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"caliber.hint_cache_size",
+        c"How much each session remembers of where rows are.",
+        c"A look-up by id tries the remembered place before the index; 0 turns it off.",
+        &HINT_CACHE_SIZE,
+        0,
+        MAX_HINT_CACHE_SIZE,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
     GucRegistry::define_bool_guc(
         c"caliber.notify",
         c"Whether sending a message notifies the receiver's channel.",
@@ -28,6 +42,11 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::default(),
     );
+}
+
+/// How many bytes of hints a session keeps.
+pub fn hint_cache_bytes() -> usize {
+    usize::try_from(HINT_CACHE_SIZE.get()).unwrap_or(0) * 1024
 }
 
 /// Whether sent messages notify their receivers.

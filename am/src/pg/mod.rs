@@ -18,6 +18,7 @@ pub mod sequence;
 pub mod setting;
 pub mod slot;
 pub mod snapshot;
+pub mod transaction;
 pub mod types;
 pub mod value;
 

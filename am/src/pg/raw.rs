@@ -9,6 +9,8 @@ unsafe extern "C" {
     pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
     /// The command counter. It raises in parallel mode only when asked to mark the id as used.
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
+    /// The number of the current subtransaction, 1 being the transaction itself.
+    pub fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
     /// The current user.
     pub fn GetUserId() -> pg_sys::Oid;
 }

@@ -23,6 +23,7 @@ static MODEL: OnceLock<&'static dyn Model> = OnceLock::new();
 pub fn serve(model: &'static dyn Model) {
     MODEL.get_or_init(|| model);
     crate::pg::invalidation::watch();
+    crate::pg::transaction::watch();
 }
 
 /// The model, once [`serve`] has named it; the library's initialisation runs before any callback.

@@ -6,6 +6,7 @@ use crate::model::{Change, ColumnType, Entity};
 use crate::pg::relation::{Rel, attribute_name};
 use crate::pg::{invalidation, ports, types};
 use pgrx_pg_sys as pg_sys;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The position of an entity's columns in one relation. Plain data: a copy is kept in the relcache
 /// entry (`rd_amcache`), which drops it with every invalidation.
@@ -13,6 +14,8 @@ use pgrx_pg_sys as pg_sys;
 pub struct Shape {
     /// Position of the entity in the model, [`NOT_AN_ENTITY`] for a plain table.
     entity: u16,
+    /// Numbers what was built: another one after each invalidation of the relation.
+    generation: u64,
     /// When the relation passed the check before its first write, by [`invalidation::seen`]; 0: not yet.
     checked_at: u64,
     /// The attribute number of each of the entity's columns, by their position.
@@ -22,6 +25,9 @@ pub struct Shape {
     /// The enum values of the entity's states, by their position.
     states: [pg_sys::Oid; Entity::MAX_STATES],
 }
+
+/// The generation of the next shape, counted from 1.
+static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
 const NOT_AN_ENTITY: u16 = u16::MAX;
 /// `InvalidSubTransactionId`: the relation was not created by this transaction.
@@ -34,6 +40,12 @@ impl Shape {
             Some(entity) => entity,
             None => unreachable!("shapes are made from the model's entities"),
         }
+    }
+
+    /// The number of this shape, which no other shape of this backend has. The relation's next
+    /// invalidation ends it.
+    pub const fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Whether the relation passed the check before its first write. A change of the relation
@@ -153,6 +165,7 @@ pub fn extension_namespace(rel: Rel<'_>) -> pg_sys::Oid {
 fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
     let plain = Shape {
         entity: NOT_AN_ENTITY,
+        generation: GENERATIONS.fetch_add(1, Ordering::Relaxed),
         checked_at: 0,
         attnos: [0; Entity::MAX_COLUMNS],
         row_type: pg_sys::InvalidOid,

@@ -79,9 +79,17 @@ impl Table {
     /// # Errors
     /// 42P16 when the table lost the index on its key.
     pub fn get(&self, id: Uuid, snapshot: &ActiveSnapshot) -> CaliberResult<Option<Row<'_>>> {
+        if let Some(row) = self.get_by_hint(id, snapshot) {
+            return Ok(Some(row));
+        }
         let conditions = [equal(Value::uuid(id))];
         let mut scan = self.scan(Path::KEY, &conditions, Order::Ascending, snapshot)?;
-        Ok(if scan.next().is_some() { Some(scan.into_row()) } else { None })
+        if scan.next().is_none() {
+            return Ok(None);
+        }
+        let row = scan.into_row();
+        self.hint(id, &row);
+        Ok(Some(row))
     }
 
     /// A copy of the row in a slot of this table.

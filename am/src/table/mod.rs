@@ -6,6 +6,7 @@
 //! ([`writer`]).
 
 pub mod containing;
+pub mod hint;
 mod index;
 pub mod lock;
 pub mod lookup;

@@ -1,0 +1,35 @@
+//! Which subtransaction is under way: locks taken in it last as long as it does, at least.
+
+use super::raw;
+use pgrx_pg_sys as pg_sys;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// One subtransaction of one transaction of this backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubTransaction {
+    /// How many transactions ended before.
+    transaction: u64,
+    id: pg_sys::SubTransactionId,
+}
+
+/// The one under way.
+pub fn current() -> SubTransaction {
+    // SAFETY: reads this backend's own state.
+    let id = unsafe { raw::GetCurrentSubTransactionId() };
+    SubTransaction { transaction: ENDED.load(Ordering::Relaxed), id }
+}
+
+/// Starts counting transactions; called once, when the library is loaded.
+pub fn watch() {
+    // SAFETY: the callback lives as long as the library.
+    unsafe { pg_sys::RegisterXactCallback(Some(on_end), std::ptr::null_mut()) };
+}
+
+/// Called around the end of each transaction, also of one that failed: it must not raise. Counting
+/// one end more than once does no harm.
+unsafe extern "C-unwind" fn on_end(_event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+    ENDED.fetch_add(1, Ordering::Relaxed);
+}
