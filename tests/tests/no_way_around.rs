@@ -1155,6 +1155,12 @@ const BAD_ROWS: &[BadRow] = {
     const T: &str = "caliber_trajectory";
     const S: &str = "caliber_scope";
     const U: &str = "caliber_turn";
+    const A: &str = "caliber_agent";
+    const L: &str = "caliber_lock";
+    const M: &str = "caliber_message";
+    const D: &str = "caliber_delegation";
+    const H: &str = "caliber_handoff";
+    const C: &str = "caliber_conflict";
     &[
         bad(T, "trajectory_id = NULL", "23502", "trajectory_id"),
         bad(T, "name = NULL", "23502", "name"),
@@ -1235,11 +1241,204 @@ const BAD_ROWS: &[BadRow] = {
             "23503",
             "caliber_turn_scope_id_fkey",
         ),
+        bad(A, "agent_id = NULL", "23502", "agent_id"),
+        bad(A, "agent_type = NULL", "23502", "agent_type"),
+        bad(A, "capabilities = NULL", "23502", "capabilities"),
+        bad(A, "memory_access = NULL", "23502", "memory_access"),
+        bad(A, "status = NULL", "23502", "status"),
+        bad(A, "can_delegate_to = NULL", "23502", "can_delegate_to"),
+        bad(A, "last_heartbeat = NULL", "23502", "last_heartbeat"),
+        bad(A, "version = NULL", "23502", "version"),
+        bad(
+            A,
+            "current_trajectory_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_agent_current_trajectory_id_fkey",
+        ),
+        bad(
+            A,
+            "current_scope_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_agent_current_scope_id_fkey",
+        ),
+        bad(
+            A,
+            "reports_to = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_agent_reports_to_fkey",
+        ),
+        bad(L, "lock_id = NULL", "23502", "lock_id"),
+        bad(L, "resource_type = NULL", "23502", "resource_type"),
+        bad(L, "resource_id = NULL", "23502", "resource_id"),
+        bad(L, "holder_agent_id = NULL", "23502", "holder_agent_id"),
+        bad(L, "mode = NULL", "23502", "mode"),
+        bad(L, "fence = NULL", "23502", "fence"),
+        bad(L, "acquired_at = NULL", "23502", "acquired_at"),
+        bad(L, "expires_at = NULL", "23502", "expires_at"),
+        bad(
+            L,
+            "holder_agent_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_lock_holder_agent_id_fkey",
+        ),
+        bad(M, "message_id = NULL", "23502", "message_id"),
+        bad(M, "from_agent_id = NULL", "23502", "from_agent_id"),
+        bad(M, "message_type = NULL", "23502", "message_type"),
+        bad(M, "payload = NULL", "23502", "payload"),
+        bad(M, "artifact_ids = NULL", "23502", "artifact_ids"),
+        bad(M, "priority = NULL", "23502", "priority"),
+        bad(M, "status = NULL", "23502", "status"),
+        bad(M, "visible_at = NULL", "23502", "visible_at"),
+        bad(M, "delivery_count = NULL", "23502", "delivery_count"),
+        bad(M, "max_deliveries = NULL", "23502", "max_deliveries"),
+        bad(
+            M,
+            "from_agent_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_message_from_agent_id_fkey",
+        ),
+        bad(
+            M,
+            "to_agent_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_message_to_agent_id_fkey",
+        ),
+        bad(
+            M,
+            "trajectory_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_message_trajectory_id_fkey",
+        ),
+        bad(
+            M,
+            "scope_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_message_scope_id_fkey",
+        ),
+        bad(
+            M,
+            "claimed_by = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_message_claimed_by_fkey",
+        ),
+        bad(D, "delegation_id = NULL", "23502", "delegation_id"),
+        bad(D, "delegator_agent_id = NULL", "23502", "delegator_agent_id"),
+        bad(D, "task_description = NULL", "23502", "task_description"),
+        bad(D, "parent_trajectory_id = NULL", "23502", "parent_trajectory_id"),
+        bad(D, "shared_artifacts = NULL", "23502", "shared_artifacts"),
+        bad(D, "shared_notes = NULL", "23502", "shared_notes"),
+        bad(D, "constraints = NULL", "23502", "constraints"),
+        bad(D, "status = NULL", "23502", "status"),
+        bad(
+            D,
+            "delegator_agent_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_delegation_delegator_agent_id_fkey",
+        ),
+        bad(
+            D,
+            "delegatee_agent_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_delegation_delegatee_agent_id_fkey",
+        ),
+        bad(
+            D,
+            "parent_trajectory_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_delegation_parent_trajectory_id_fkey",
+        ),
+        bad(
+            D,
+            "child_trajectory_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_delegation_child_trajectory_id_fkey",
+        ),
+        bad(H, "handoff_id = NULL", "23502", "handoff_id"),
+        bad(H, "from_agent_id = NULL", "23502", "from_agent_id"),
+        bad(H, "trajectory_id = NULL", "23502", "trajectory_id"),
+        bad(H, "scope_id = NULL", "23502", "scope_id"),
+        bad(H, "handoff_notes = NULL", "23502", "handoff_notes"),
+        bad(H, "next_steps = NULL", "23502", "next_steps"),
+        bad(H, "blockers = NULL", "23502", "blockers"),
+        bad(H, "open_questions = NULL", "23502", "open_questions"),
+        bad(H, "reason = NULL", "23502", "reason"),
+        bad(H, "status = NULL", "23502", "status"),
+        bad(H, "initiated_at = NULL", "23502", "initiated_at"),
+        bad(
+            H,
+            "from_agent_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_handoff_from_agent_id_fkey",
+        ),
+        bad(
+            H,
+            "to_agent_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_handoff_to_agent_id_fkey",
+        ),
+        bad(C, "conflict_id = NULL", "23502", "conflict_id"),
+        bad(C, "conflict_type = NULL", "23502", "conflict_type"),
+        bad(C, "item_a_type = NULL", "23502", "item_a_type"),
+        bad(C, "item_a_id = NULL", "23502", "item_a_id"),
+        bad(C, "item_b_type = NULL", "23502", "item_b_type"),
+        bad(C, "item_b_id = NULL", "23502", "item_b_id"),
+        bad(C, "status = NULL", "23502", "status"),
+        bad(C, "detected_at = NULL", "23502", "detected_at"),
+        bad(
+            C,
+            "agent_a_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_conflict_agent_a_id_fkey",
+        ),
+        bad(
+            C,
+            "agent_b_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_conflict_agent_b_id_fkey",
+        ),
+        bad(
+            C,
+            "trajectory_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_conflict_trajectory_id_fkey",
+        ),
+        // The scope is that of another trajectory.
+        bad(
+            H,
+            "trajectory_id = '01900000-0000-7000-8000-000000000002'",
+            "23503",
+            "caliber_handoff_scope_id_fkey",
+        ),
+        bad(A, "agent_id = '01900000-0000-7000-8000-0000000000a1'", "23505", "caliber_agent_pkey"),
+        bad(L, "lock_id = '01900000-0000-7000-8000-000000000051'", "23505", "caliber_lock_pkey"),
+        // The same broadcast, to the same agent.
+        bad(
+            M,
+            "broadcast_id = '01900000-0000-7000-8000-000000000061'",
+            "23505",
+            "caliber_message_broadcast_key",
+        ),
+        bad(
+            C,
+            "item_b_type = item_a_type, item_b_id = item_a_id",
+            "23514",
+            "caliber_conflict_items_check",
+        ),
     ]
 };
 
 /// The tables of [`BAD_ROWS`].
-const STAGED: [&str; 3] = ["caliber_trajectory", "caliber_scope", "caliber_turn"];
+const STAGED: [&str; 9] = [
+    "caliber_trajectory",
+    "caliber_scope",
+    "caliber_turn",
+    "caliber_agent",
+    "caliber_lock",
+    "caliber_message",
+    "caliber_delegation",
+    "caliber_handoff",
+    "caliber_conflict",
+];
 
 /// Makes heap tables without constraints, `good_` and `bad_` and the entity table's name, with a
 /// new row each.
@@ -1248,6 +1447,12 @@ fn stage(db: &mut Db) {
         ("caliber_trajectory", "trajectory_id", "name = 'child'"),
         ("caliber_scope", "scope_id", "name = 'inner'"),
         ("caliber_turn", "turn_id", "sequence = 1"),
+        ("caliber_agent", "agent_id", "agent_id = '01900000-0000-7000-8000-0000000000a1'"),
+        ("caliber_lock", "lock_id", "true"),
+        ("caliber_message", "message_id", "status = 'pending'"),
+        ("caliber_delegation", "delegation_id", "status = 'pending'"),
+        ("caliber_handoff", "handoff_id", "status = 'initiated'"),
+        ("caliber_conflict", "conflict_id", "status = 'detected'"),
     ] {
         for (kind, digits) in [("good", "e1"), ("bad", "e2")] {
             db.run(&format!(
@@ -1257,6 +1462,8 @@ fn stage(db: &mut Db) {
         }
     }
     db.run("UPDATE good_caliber_turn SET sequence = 7; UPDATE bad_caliber_turn SET sequence = 8");
+    db.run("UPDATE good_caliber_message SET broadcast_id = NULL");
+    db.run("UPDATE bad_caliber_message SET broadcast_id = NULL");
 }
 
 fn refuse_bad_rows(write: fn(&mut Db, &str) -> Result<(), postgres::Error>) {
