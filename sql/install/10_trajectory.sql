@@ -53,6 +53,14 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION caliber_trajectory_get IS
 'The trajectory with this id; null for an unknown one.';
 
+CREATE FUNCTION caliber_trajectory_get_many(ids uuid[])
+RETURNS SETOF caliber_trajectory_row
+AS 'MODULE_PATHNAME', 'caliber_trajectory_get_many_wrapper'
+LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 100;
+
+COMMENT ON FUNCTION caliber_trajectory_get_many IS
+'The trajectories with these ids, in the order of the ids; unknown ids have no row.';
+
 CREATE FUNCTION caliber_trajectory_update(
     id uuid,
     changes jsonb,

@@ -51,6 +51,14 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION caliber_scope_get IS
 'The scope with this id; null for an unknown one.';
 
+CREATE FUNCTION caliber_scope_get_many(ids uuid[])
+RETURNS SETOF caliber_scope_row
+AS 'MODULE_PATHNAME', 'caliber_scope_get_many_wrapper'
+LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 100;
+
+COMMENT ON FUNCTION caliber_scope_get_many IS
+'The scopes with these ids, in the order of the ids; unknown ids have no row.';
+
 CREATE FUNCTION caliber_scope_get_current(trajectory_id uuid)
 RETURNS caliber_scope_row
 AS 'MODULE_PATHNAME', 'caliber_scope_get_current_wrapper'

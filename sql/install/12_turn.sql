@@ -64,6 +64,14 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION caliber_turn_get IS
 'The turn with this id; null for an unknown one.';
 
+CREATE FUNCTION caliber_turn_get_many(ids uuid[])
+RETURNS SETOF caliber_turn_row
+AS 'MODULE_PATHNAME', 'caliber_turn_get_many_wrapper'
+LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 100;
+
+COMMENT ON FUNCTION caliber_turn_get_many IS
+'The turns with these ids, in the order of the ids; unknown ids have no row.';
+
 CREATE FUNCTION caliber_turn_get_by_scope(
     scope_id uuid,
     after_sequence int DEFAULT -1,

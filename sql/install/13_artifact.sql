@@ -62,6 +62,14 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION caliber_artifact_get IS
 'The artifact with this id; null for an unknown one.';
 
+CREATE FUNCTION caliber_artifact_get_many(ids uuid[])
+RETURNS SETOF caliber_artifact_row
+AS 'MODULE_PATHNAME', 'caliber_artifact_get_many_wrapper'
+LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 100;
+
+COMMENT ON FUNCTION caliber_artifact_get_many IS
+'The artifacts with these ids, in the order of the ids; unknown ids have no row.';
+
 CREATE FUNCTION caliber_artifact_query_by_type(
     trajectory_id uuid,
     artifact_type text,

@@ -62,6 +62,14 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION caliber_note_get IS
 'The note with this id; null for an unknown one.';
 
+CREATE FUNCTION caliber_note_get_many(ids uuid[])
+RETURNS SETOF caliber_note_row
+AS 'MODULE_PATHNAME', 'caliber_note_get_many_wrapper'
+LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 100;
+
+COMMENT ON FUNCTION caliber_note_get_many IS
+'The notes with these ids, in the order of the ids; unknown ids have no row.';
+
 CREATE FUNCTION caliber_note_touch(id uuid)
 RETURNS caliber_note_row
 AS 'MODULE_PATHNAME', 'caliber_note_touch_wrapper'

@@ -54,6 +54,14 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION caliber_agent_get IS
 'The agent with this id; null for an unknown one.';
 
+CREATE FUNCTION caliber_agent_get_many(ids uuid[])
+RETURNS SETOF caliber_agent_row
+AS 'MODULE_PATHNAME', 'caliber_agent_get_many_wrapper'
+LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 100;
+
+COMMENT ON FUNCTION caliber_agent_get_many IS
+'The agents with these ids, in the order of the ids; unknown ids have no row.';
+
 CREATE FUNCTION caliber_agent_heartbeat(id uuid)
 RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'caliber_agent_heartbeat_wrapper'

@@ -83,6 +83,25 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION caliber_message_send IS
 'Sends a message to an agent, to one agent of a type, or to everybody; returns its id, for everybody the broadcast_id.';
 
+CREATE FUNCTION caliber_message_send_many(
+    from_agent_id uuid,
+    message_type text,
+    payloads jsonb[],
+    to_agent_id uuid DEFAULT NULL,
+    to_agent_type text DEFAULT NULL,
+    priority caliber_message_priority DEFAULT NULL,
+    trajectory_id uuid DEFAULT NULL,
+    scope_id uuid DEFAULT NULL,
+    ttl interval DEFAULT NULL,
+    delay interval DEFAULT NULL,
+    max_deliveries int DEFAULT NULL)
+RETURNS SETOF uuid
+AS 'MODULE_PATHNAME', 'caliber_message_send_many_wrapper'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 100;
+
+COMMENT ON FUNCTION caliber_message_send_many IS
+'Sends a message for each payload to an agent, or to agents of a type, all or none; returns the ids.';
+
 CREATE FUNCTION caliber_message_get(id uuid)
 RETURNS caliber_message_row
 AS 'MODULE_PATHNAME', 'caliber_message_get_wrapper'
@@ -90,6 +109,14 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION caliber_message_get IS
 'The message with this id; null for an unknown one.';
+
+CREATE FUNCTION caliber_message_get_many(ids uuid[])
+RETURNS SETOF caliber_message_row
+AS 'MODULE_PATHNAME', 'caliber_message_get_many_wrapper'
+LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 100;
+
+COMMENT ON FUNCTION caliber_message_get_many IS
+'The messages with these ids, in the order of the ids; unknown ids have no row.';
 
 CREATE FUNCTION caliber_message_list_for_agent(
     agent_id uuid,

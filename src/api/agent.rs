@@ -1,7 +1,7 @@
 //! Agent: who works here.
 
 use super::update::{mutate, parse_changes, plainly, unknown, write};
-use super::{create, get, list, open, required};
+use super::{create, get, get_many, list, open, required};
 use crate::entity::AGENT;
 use crate::entity::agent::{column, path};
 use caliber_am::error::CaliberResult;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 caliber_am::sql_functions!(
     caliber_agent_register,
     caliber_agent_get,
+    caliber_agent_get_many,
     caliber_agent_heartbeat,
     caliber_agent_set_status,
     caliber_agent_update,
@@ -61,6 +62,10 @@ fn caliber_agent_register(
 
 fn caliber_agent_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
     get(AGENT, id)
+}
+
+fn caliber_agent_get_many(call: &Call<'_>, ids: Value<'_>) -> CaliberResult<SetDone> {
+    get_many(call, AGENT, ids)
 }
 
 fn caliber_agent_heartbeat(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Timestamptz>> {

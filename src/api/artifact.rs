@@ -1,7 +1,7 @@
 //! Artifact: a typed output.
 
 use super::knowledge::ARTIFACTS;
-use super::{create, get};
+use super::{create, get, get_many};
 use crate::entity::ARTIFACT;
 use crate::entity::artifact::{column, path};
 use caliber_am::error::CaliberResult;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 caliber_am::sql_functions!(
     caliber_artifact_create,
     caliber_artifact_get,
+    caliber_artifact_get_many,
     caliber_artifact_query_by_type,
     caliber_artifact_query_by_scope,
     caliber_artifact_update,
@@ -56,6 +57,10 @@ fn caliber_artifact_create(
 
 fn caliber_artifact_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
     get(ARTIFACT, id)
+}
+
+fn caliber_artifact_get_many(call: &Call<'_>, ids: Value<'_>) -> CaliberResult<SetDone> {
+    get_many(call, ARTIFACT, ids)
 }
 
 fn caliber_artifact_query_by_type(

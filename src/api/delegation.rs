@@ -1,7 +1,7 @@
 //! Delegation: a sub-task.
 
-use super::message::{self, Receiver};
 use super::offer::{ANY, DELEGATIONS};
+use super::send::{self, Receiver};
 use super::update::{mutate, plainly, require_state};
 use super::{agent, create, get, open, required, trajectory};
 use crate::entity::delegation::column;
@@ -80,7 +80,7 @@ fn caliber_delegation_create(
         let about = [("task_description", task)];
         let about = json::payload(("delegation_id", id), &about);
         let place = (parent_trajectory_id, None);
-        message::tell(delegator_agent_id, &receiver, "task_delegation", place, &about)?;
+        send::tell(delegator_agent_id, &receiver, "task_delegation", place, &about)?;
     }
     Ok(id)
 }
@@ -261,7 +261,7 @@ impl End<'_> {
             about.extend(self.result.map(|(name, json)| (name, json.to_owned())));
             let about = json::payload(("delegation_id", id), &about);
             let receiver = Receiver::Agent(delegator);
-            message::tell(Some(self.agent), &receiver, "task_result", (parent, None), &about)?;
+            send::tell(Some(self.agent), &receiver, "task_result", (parent, None), &about)?;
         }
         Ok(ended)
     }

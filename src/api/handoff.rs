@@ -1,8 +1,8 @@
 //! Handoff: the whole task changes hands.
 
 use super::fences::next_fence;
-use super::message::{self, Receiver};
 use super::offer::HANDOFFS;
+use super::send::{self, Receiver};
 use super::update::{mutate, plainly, require_state, unknown, write};
 use super::{create, get, open, required};
 use crate::entity::handoff::column;
@@ -76,7 +76,7 @@ fn caliber_handoff_create(
         let reason = quoted(&reason.as_enum_label().unwrap_or_default());
         let place = (trajectory_id, scope_id);
         let about = json::payload(("handoff_id", id), &[("reason", reason)]);
-        message::tell(from_agent_id, &receiver, "handoff", place, &about)?;
+        send::tell(from_agent_id, &receiver, "handoff", place, &about)?;
     }
     Ok(id)
 }
@@ -167,7 +167,7 @@ fn caliber_handoff_reject(
         let mut about = vec![("status", quoted("rejected"))];
         about.extend(reason.map(|reason| ("reason", quoted(&reason.0))));
         let about = json::payload(("handoff_id", id), &about);
-        message::tell(Some(agent), &Receiver::Agent(from), "handoff", place, &about)?;
+        send::tell(Some(agent), &Receiver::Agent(from), "handoff", place, &about)?;
     }
     Ok(rejected)
 }

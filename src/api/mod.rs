@@ -20,6 +20,7 @@ mod offer;
 mod queue;
 mod schema;
 mod scope;
+mod send;
 mod settings;
 mod trajectory;
 mod turn;
@@ -27,8 +28,10 @@ mod update;
 
 use crate::rule::Rules;
 use caliber_am::error::{CaliberError, CaliberResult};
+use caliber_am::fmgr::{Call, SetDone, SetOf};
 use caliber_am::model::Entity;
 use caliber_am::pg::snapshot::ActiveSnapshot;
+use caliber_am::pg::value::Value;
 use caliber_am::table::row::Composite;
 use caliber_am::table::{Access, Table};
 use uuid::Uuid;
@@ -53,6 +56,20 @@ fn get(entity: &'static Entity, id: Option<Uuid>) -> CaliberResult<Option<Compos
     let table = open(entity, Access::READ)?;
     let snapshot = ActiveSnapshot::of_statement();
     table.get(id, &snapshot)?.map(|row| row.to_composite()).transpose()
+}
+
+/// `caliber_<entity>_get_many`: the rows with these ids, in the order of the ids. Unknown ids and
+/// nulls have no row.
+fn get_many(call: &Call<'_>, entity: &'static Entity, ids: Value<'_>) -> CaliberResult<SetDone> {
+    let mut answer = call.result_set(SetOf::Rows);
+    let table = open(entity, Access::READ)?;
+    let snapshot = ActiveSnapshot::of_statement();
+    for id in ids.as_uuid_array() {
+        if let Some(row) = table.get(id, &snapshot)? {
+            answer.put_row(&table, row.slot());
+        }
+    }
+    Ok(SetDone)
 }
 
 /// The argument, which must not be null.

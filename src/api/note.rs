@@ -2,7 +2,7 @@
 
 use super::knowledge::NOTES;
 use super::update::{mutate, plainly};
-use super::{create, get, list, open, required};
+use super::{create, get, get_many, list, open, required};
 use crate::entity::NOTE;
 use crate::entity::note::{column, path};
 use caliber_am::error::CaliberResult;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 caliber_am::sql_functions!(
     caliber_note_create,
     caliber_note_get,
+    caliber_note_get_many,
     caliber_note_touch,
     caliber_note_query_by_trajectory,
     caliber_note_list_by_type,
@@ -58,6 +59,10 @@ fn caliber_note_create(
 
 fn caliber_note_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
     get(NOTE, id)
+}
+
+fn caliber_note_get_many(call: &Call<'_>, ids: Value<'_>) -> CaliberResult<SetDone> {
+    get_many(call, NOTE, ids)
 }
 
 fn caliber_note_touch(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {

@@ -2,7 +2,7 @@
 //! until exactly one agent takes it.
 
 use super::agent::{known_type_of, type_of};
-use super::message::Receiver;
+use super::send::Receiver;
 use super::{list, open};
 use crate::entity::{DELEGATION, HANDOFF, delegation, handoff};
 use caliber_am::error::{CaliberError, CaliberResult};

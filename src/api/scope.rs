@@ -2,7 +2,7 @@
 
 use super::fences::{FencedTrajectory, ScopeTables, open_trajectories};
 use super::update::{mutate, parse_changes, require_state};
-use super::{create, get, list, open};
+use super::{create, get, get_many, list, open};
 use crate::entity::SCOPE;
 use crate::entity::scope::{column, path};
 use crate::entity::trajectory::column as trajectory;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 caliber_am::sql_functions!(
     caliber_scope_create,
     caliber_scope_get,
+    caliber_scope_get_many,
     caliber_scope_get_current,
     caliber_scope_list_by_trajectory,
     caliber_scope_update_tokens,
@@ -68,6 +69,10 @@ fn caliber_scope_create(
 
 fn caliber_scope_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
     get(SCOPE, id)
+}
+
+fn caliber_scope_get_many(call: &Call<'_>, ids: Value<'_>) -> CaliberResult<SetDone> {
+    get_many(call, SCOPE, ids)
 }
 
 fn caliber_scope_get_current(

@@ -2,7 +2,7 @@
 
 use super::fences::new_fence;
 use super::update::{Locked, mutate, parse_changes, unknown};
-use super::{create, get, list, open, required};
+use super::{create, get, get_many, list, open, required};
 use crate::entity::trajectory::{column, path};
 use crate::entity::{SCOPE, TRAJECTORY, TURN};
 use crate::entity::{scope, turn};
@@ -22,6 +22,7 @@ use uuid::Uuid;
 caliber_am::sql_functions!(
     caliber_trajectory_create,
     caliber_trajectory_get,
+    caliber_trajectory_get_many,
     caliber_trajectory_update,
     caliber_trajectory_set_status,
     caliber_trajectory_list_by_status,
@@ -140,6 +141,10 @@ pub fn require_child(id: Uuid, parent: Uuid) -> CaliberResult<Uuid> {
 
 fn caliber_trajectory_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
     get(TRAJECTORY, id)
+}
+
+fn caliber_trajectory_get_many(call: &Call<'_>, ids: Value<'_>) -> CaliberResult<SetDone> {
+    get_many(call, TRAJECTORY, ids)
 }
 
 fn caliber_trajectory_update(

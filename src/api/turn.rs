@@ -3,7 +3,7 @@
 use super::fences::ScopeTables;
 use super::scope::require_active;
 use super::update::{unknown, write};
-use super::{create, get, list, open, required};
+use super::{create, get, get_many, list, open, required};
 use crate::entity::TURN;
 use crate::entity::scope::column as scope;
 use crate::entity::turn::{column, path};
@@ -23,6 +23,7 @@ caliber_am::sql_functions!(
     caliber_turn_create,
     caliber_turn_append_many,
     caliber_turn_get,
+    caliber_turn_get_many,
     caliber_turn_get_by_scope,
     caliber_turn_tail,
 );
@@ -267,6 +268,10 @@ fn highest_sequence(turns: &Table, scope_id: Uuid) -> CaliberResult<i32> {
 
 fn caliber_turn_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
     get(TURN, id)
+}
+
+fn caliber_turn_get_many(call: &Call<'_>, ids: Value<'_>) -> CaliberResult<SetDone> {
+    get_many(call, TURN, ids)
 }
 
 fn caliber_turn_get_by_scope(

@@ -134,6 +134,8 @@ fn valid(function: &str, argument: &str, ty: &str, fixtures: &BTreeMap<&str, Str
         ("schema", _) => Some("current_schema()".to_owned()),
         ("embedding_dim", _) => Some("8".to_owned()),
         ("fence", _) if entity == "lock" => Some("(SELECT fence FROM caliber_lock)".to_owned()),
+        ("ids", _) => row(entity).map(|id| format!("ARRAY[{id}]::uuid[]")),
+        ("payloads", _) => Some("ARRAY['{}']::jsonb[]".to_owned()),
         ("payload", _) => Some("'{}'".to_owned()),
         (_, "text") => Some("'x'".to_owned()),
         _ => None,
@@ -186,6 +188,7 @@ fn edges(argument: &str, ty: &str, kind: &str) -> Vec<String> {
             &format!("array_fill('{UNKNOWN}'::text, ARRAY[50000])::{ty}"),
             &format!("ARRAY[ARRAY['{UNKNOWN}'], ARRAY['{UNKNOWN}']]::{ty}"),
         ]),
+        "jsonb[]" => texts(&["'{}'", "'{NULL}'", "array_fill('1'::jsonb, ARRAY[2000])"]),
         t if t.ends_with("vector") => texts(&[
             "'[1]'",
             "'[0,0,0,0,0,0,0,0]'",

@@ -118,7 +118,7 @@ fn functions_are_declared_truthfully() {
     let wrong = db.all::<String>(&format!(
         "SELECT p.proname::text FROM pg_proc p WHERE {OURS}
          AND p.proname ~ ('_(create|append_many|update|update_tokens|set_status|close|delete|init|'
-             || 'register|heartbeat|touch|supersede|acquire|extend|release|reap|send|receive|'
+             || 'register|heartbeat|touch|supersede|acquire|extend|release|reap|send|send_many|receive|'
              || 'acknowledge|redrive|accept|start|complete|fail|reject|resolve)$')
          AND (p.provolatile <> 'v' OR p.proparallel <> 'u' OR p.proisstrict)"
     ));

@@ -247,6 +247,12 @@ impl<'v> Value<'v> {
         elements.into_iter().filter_map(Value::as_text).collect()
     }
 
+    /// The elements of a `jsonb[]`, nulls included.
+    pub fn as_jsonb_array(self) -> Vec<Value<'v>> {
+        // SAFETY: an array of jsonb.
+        unsafe { self.elements(pg_sys::JSONBOID, (-1, false, b'i')) }
+    }
+
     /// The elements of an array of enum values that are not null.
     pub fn as_enum_array(self) -> Vec<pg_sys::Oid> {
         // SAFETY: an array of enum values, which are stored as OIDs.
