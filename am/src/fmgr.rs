@@ -6,6 +6,7 @@
 
 use crate::error::CaliberResult;
 use crate::pg::clock::Interval;
+use crate::pg::planner::{PlannerAnswer, PlannerRequest};
 use crate::pg::report::or_raise;
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
@@ -122,6 +123,22 @@ pub trait FromArgument<'c>: Sized {
 impl<'c> FromArgument<'c> for Value<'c> {
     fn from_argument(value: Value<'c>) -> Self {
         value
+    }
+}
+
+/// The argument of a planner support function.
+impl<'c> FromArgument<'c> for PlannerRequest {
+    fn from_argument(value: Value<'c>) -> Self {
+        let (datum, is_null) = value.to_raw();
+        let node = if is_null { std::ptr::null_mut() } else { datum.cast_mut_ptr() };
+        // SAFETY: only the planner can pass a value of type internal: a request of its own.
+        unsafe { Self::from_raw(node) }
+    }
+}
+
+impl IntoResult for PlannerAnswer {
+    fn into_result(self) -> Option<pg_sys::Datum> {
+        Some(pg_sys::Datum::from(self.0))
     }
 }
 

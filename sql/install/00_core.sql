@@ -25,6 +25,14 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE ROWS 44;
 COMMENT ON FUNCTION caliber_am_callbacks IS
 'Each callback of the access method, and whether heap or caliber_am provides it.';
 
+CREATE FUNCTION caliber_rows_support(internal)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'caliber_rows_support_wrapper'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION caliber_rows_support IS
+'Tells the planner how many rows a list returns at most, and at what cost.';
+
 CREATE FUNCTION caliber_version()
 RETURNS text
 AS 'MODULE_PATHNAME', 'caliber_version_wrapper'

@@ -92,7 +92,8 @@ CREATE FUNCTION caliber_trajectory_list_by_status(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_trajectory_row
 AS 'MODULE_PATHNAME', 'caliber_trajectory_list_by_status_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_trajectory_list_by_status IS
 'The trajectories in a state, oldest first.';
@@ -103,7 +104,8 @@ CREATE FUNCTION caliber_trajectory_list_children(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_trajectory_row
 AS 'MODULE_PATHNAME', 'caliber_trajectory_list_children_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_trajectory_list_children IS
 'The trajectories directly below a trajectory, oldest first.';

@@ -73,7 +73,8 @@ CREATE FUNCTION caliber_scope_list_by_trajectory(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_scope_row
 AS 'MODULE_PATHNAME', 'caliber_scope_list_by_trajectory_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_scope_list_by_trajectory IS
 'The scopes of a trajectory, oldest first.';

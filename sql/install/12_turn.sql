@@ -78,7 +78,8 @@ CREATE FUNCTION caliber_turn_get_by_scope(
     max_rows int DEFAULT 100)
 RETURNS SETOF caliber_turn_row
 AS 'MODULE_PATHNAME', 'caliber_turn_get_by_scope_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_turn_get_by_scope IS
 'The turns of a scope after a sequence number, in sequence order.';
@@ -88,7 +89,8 @@ CREATE FUNCTION caliber_turn_tail(
     max_rows int DEFAULT 100)
 RETURNS SETOF caliber_turn_row
 AS 'MODULE_PATHNAME', 'caliber_turn_tail_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_turn_tail IS
 'The newest turns of a scope, in sequence order.';

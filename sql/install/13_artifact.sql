@@ -78,7 +78,8 @@ CREATE FUNCTION caliber_artifact_query_by_type(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_artifact_row
 AS 'MODULE_PATHNAME', 'caliber_artifact_query_by_type_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_artifact_query_by_type IS
 'The artifacts of a type in a trajectory, oldest first, without expired and superseded ones.';
@@ -90,7 +91,8 @@ CREATE FUNCTION caliber_artifact_query_by_scope(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_artifact_row
 AS 'MODULE_PATHNAME', 'caliber_artifact_query_by_scope_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_artifact_query_by_scope IS
 'The artifacts of a scope, oldest first, without expired and superseded ones.';
@@ -125,7 +127,8 @@ CREATE FUNCTION caliber_artifact_search(
     OUT distance double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'caliber_artifact_search_wrapper'
-LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_artifact_search IS
 'The k live artifacts nearest to an embedding by cosine distance, nearest first.';

@@ -85,7 +85,8 @@ CREATE FUNCTION caliber_note_query_by_trajectory(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_note_row
 AS 'MODULE_PATHNAME', 'caliber_note_query_by_trajectory_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_note_query_by_trajectory IS
 'The notes drawn from a trajectory, oldest first, without expired and superseded ones.';
@@ -97,7 +98,8 @@ CREATE FUNCTION caliber_note_list_by_type(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_note_row
 AS 'MODULE_PATHNAME', 'caliber_note_list_by_type_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_note_list_by_type IS
 'The notes of a type, oldest first, without expired and superseded ones.';
@@ -132,7 +134,8 @@ CREATE FUNCTION caliber_note_search(
     OUT distance double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'caliber_note_search_wrapper'
-LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_note_search IS
 'The k live notes nearest to an embedding by cosine distance, nearest first.';

@@ -98,7 +98,8 @@ CREATE FUNCTION caliber_agent_list_by_type(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_agent_row
 AS 'MODULE_PATHNAME', 'caliber_agent_list_by_type_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_agent_list_by_type IS
 'The agents of a type, oldest first.';
@@ -109,7 +110,8 @@ CREATE FUNCTION caliber_agent_list_active(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_agent_row
 AS 'MODULE_PATHNAME', 'caliber_agent_list_active_wrapper'
-LANGUAGE C VOLATILE PARALLEL SAFE ROWS 100;
+LANGUAGE C VOLATILE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_agent_list_active IS
 'The idle and active agents with a heartbeat not older than max_age, oldest first.';

@@ -126,7 +126,8 @@ CREATE FUNCTION caliber_message_list_for_agent(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_message_row
 AS 'MODULE_PATHNAME', 'caliber_message_list_for_agent_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_message_list_for_agent IS
 'The pending and delivered messages to an agent or its type, critical first, then by visible_at.';
@@ -137,7 +138,8 @@ CREATE FUNCTION caliber_message_receive(
     visibility interval DEFAULT '30 seconds')
 RETURNS SETOF caliber_message_row
 AS 'MODULE_PATHNAME', 'caliber_message_receive_wrapper'
-LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_message_receive IS
 'Claims messages to an agent or its type; unless acknowledged within visibility, they become visible again.';
@@ -180,7 +182,8 @@ CREATE FUNCTION caliber_message_list_dead(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_message_row
 AS 'MODULE_PATHNAME', 'caliber_message_list_dead_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_message_list_dead IS
 'The messages that nobody acknowledged in time, oldest first.';

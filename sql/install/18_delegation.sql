@@ -126,7 +126,8 @@ CREATE FUNCTION caliber_delegation_list_pending(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_delegation_row
 AS 'MODULE_PATHNAME', 'caliber_delegation_list_pending_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_delegation_list_pending IS
 'The pending delegations that an agent, or any agent of a type, may accept, oldest first.';

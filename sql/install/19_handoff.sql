@@ -113,7 +113,8 @@ CREATE FUNCTION caliber_handoff_list_pending(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_handoff_row
 AS 'MODULE_PATHNAME', 'caliber_handoff_list_pending_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_handoff_list_pending IS
 'The handoffs that an agent, or any agent of a type, may accept, oldest first.';

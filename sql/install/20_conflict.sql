@@ -93,7 +93,8 @@ CREATE FUNCTION caliber_conflict_list_pending(
     after uuid DEFAULT NULL)
 RETURNS SETOF caliber_conflict_row
 AS 'MODULE_PATHNAME', 'caliber_conflict_list_pending_wrapper'
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100;
+LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+SUPPORT caliber_rows_support;
 
 COMMENT ON FUNCTION caliber_conflict_list_pending IS
 'The conflicts that are detected or being resolved, oldest first.';

@@ -3,12 +3,13 @@
 use crate::{ddl, ids, tokens};
 use caliber_am::error::CaliberResult;
 use caliber_am::fmgr::{Call, Name, SetDone, SetOf, Text};
+use caliber_am::pg::planner::{PlannerAnswer, PlannerRequest};
 use caliber_am::pg::relation::relation_exists;
 use caliber_am::pg::value::Value;
 use caliber_am::storage::routine;
 use caliber_am::table::entity_of;
 use pgrx::pg_sys;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use uuid::Uuid;
 
 caliber_am::sql_functions!(
@@ -19,7 +20,11 @@ caliber_am::sql_functions!(
     caliber_entity,
     caliber_estimate_tokens,
     caliber_schema_exists,
+    caliber_rows_support,
 );
+
+/// The arguments that limit the rows of a set.
+const LIMITS: &[&CStr] = &[c"max_rows", c"max_messages", c"k"];
 
 fn caliber_am_handler(_: &Call<'_>) -> CaliberResult<&'static pg_sys::TableAmRoutine> {
     Ok(routine::routine())
@@ -64,4 +69,8 @@ fn caliber_schema_exists(_: &Call<'_>, schema: Option<Name>) -> CaliberResult<Op
         return Ok(Some(false));
     };
     Ok(Some(ddl::tables().all(|table| relation_exists(&schema, table))))
+}
+
+fn caliber_rows_support(_: &Call<'_>, request: PlannerRequest) -> CaliberResult<PlannerAnswer> {
+    Ok(request.answer_by_limit(LIMITS))
 }

@@ -10,6 +10,7 @@ pub mod invalidation;
 pub mod layout;
 pub mod memory;
 pub mod notify;
+pub mod planner;
 pub mod ports;
 mod raw;
 pub mod relation;
