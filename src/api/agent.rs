@@ -4,7 +4,7 @@ use super::update::{mutate, parse_changes, plainly, unknown, write};
 use super::{create, get, get_many, list, open, required};
 use crate::entity::AGENT;
 use crate::entity::agent::{column, path};
-use caliber_am::error::CaliberResult;
+use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, Timestamptz};
 use caliber_am::pg::clock::{self, Interval};
 use caliber_am::pg::snapshot::ActiveSnapshot;
@@ -141,22 +141,21 @@ fn caliber_agent_list_active(
     })
 }
 
-/// The type of an agent; `None` for an unknown one.
+/// The type of an agent that the snapshot sees; `None` for an unknown one.
 ///
 /// # Errors
 /// Those of opening the table.
-pub fn type_of(id: Uuid) -> CaliberResult<Option<String>> {
+pub fn type_of(id: Uuid, snapshot: &ActiveSnapshot) -> CaliberResult<Option<String>> {
     let table = open(AGENT, Access::READ)?;
-    let snapshot = ActiveSnapshot::latest();
-    let row = table.get(id, &snapshot)?;
+    let row = table.get(id, snapshot)?;
     Ok(row.and_then(|row| row.get(column::AGENT_TYPE).as_text()))
 }
 
-/// The type of an agent that has to be known.
+/// The type that an agent has now, who acts and so has to be known.
 ///
 /// # Errors
 /// P0002 for an unknown one.
 pub fn known_type_of(id: Uuid) -> CaliberResult<String> {
-    let missing = || caliber_am::error::CaliberError::NoSuchRow { entity: AGENT.name, id };
-    type_of(id)?.ok_or_else(missing)
+    let missing = || CaliberError::NoSuchRow { entity: AGENT.name, id };
+    type_of(id, &ActiveSnapshot::latest())?.ok_or_else(missing)
 }

@@ -90,7 +90,7 @@ fn check_permission(delegator: Uuid, receiver: &Receiver) -> CaliberResult<()> {
     let agent_type = match receiver {
         Receiver::Type(agent_type) => agent_type.clone(),
         Receiver::Everybody => ANY.to_owned(),
-        Receiver::Agent(agent) => match agent::type_of(*agent)? {
+        Receiver::Agent(agent) => match agent::type_of(*agent, &ActiveSnapshot::latest())? {
             Some(agent_type) => agent_type,
             None => return Ok(()),
         },

@@ -57,9 +57,9 @@ fn caliber_message_list_for_agent(
     };
     let messages = open(MESSAGE, Access::READ)?;
     let mut answer = call.result_set(SetOf::Rows);
-    let Some(agent_type) = type_of(agent)? else { return Ok(SetDone) };
-    let queue = Queue::of(&messages, agent, agent_type);
     let snapshot = ActiveSnapshot::of_statement();
+    let Some(agent_type) = type_of(agent, &snapshot)? else { return Ok(SetDone) };
+    let queue = Queue::of(&messages, agent, agent_type);
     let mut left = limit;
     let from = after.as_ref().map(|(priority, ..)| priority.as_str());
     // Of the priority on which the last page ended, from its time on.

@@ -8,6 +8,7 @@ use crate::entity::{DELEGATION, HANDOFF, delegation, handoff};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, SetDone, Text};
 use caliber_am::model::{Entity, Path};
+use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Access;
 use caliber_am::table::lookup::equal;
@@ -143,7 +144,7 @@ impl Offer {
         let table = open(self.entity, Access::READ)?;
         let agent_type = match (agent_type, agent) {
             (Some(agent_type), _) => Some(agent_type.0),
-            (None, Some(agent)) => type_of(agent)?,
+            (None, Some(agent)) => type_of(agent, &ActiveSnapshot::of_statement())?,
             (None, None) => None,
         };
         let pending = table.enum_value(self.status, self.open)?;
