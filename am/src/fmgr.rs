@@ -198,6 +198,13 @@ fn raw(value: Value<'_>) -> Option<pg_sys::Datum> {
     (!is_null).then_some(datum)
 }
 
+/// A value that was made during the call.
+impl IntoResult for Value<'_> {
+    fn into_result(self) -> Option<pg_sys::Datum> {
+        raw(self)
+    }
+}
+
 impl IntoResult for Uuid {
     fn into_result(self) -> Option<pg_sys::Datum> {
         raw(Value::uuid(self))

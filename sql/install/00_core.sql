@@ -86,12 +86,11 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION caliber_estimate_tokens IS
 'Estimate of the tokens that a text costs; charged when no token count is given.';
 
--- Generated columns need it immutable. convert_to is only stable, because conversions can be
--- replaced; that from the database's encoding to UTF-8 does not change in a database's life.
+-- Generated columns need it immutable. A text's UTF-8 form does not change in a database's life.
 CREATE FUNCTION caliber_content_hash(content text)
 RETURNS bytea
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN pg_catalog.sha256(pg_catalog.convert_to(content, 'UTF8'));
+AS 'MODULE_PATHNAME', 'caliber_content_hash_wrapper'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION caliber_content_hash IS
 'SHA-256 of a text''s UTF-8 bytes; generates the content_hash columns.';

@@ -21,6 +21,7 @@ caliber_am::sql_functions!(
     caliber_estimate_tokens,
     caliber_schema_exists,
     caliber_rows_support,
+    caliber_content_hash,
 );
 
 /// The arguments that limit the rows of a set.
@@ -73,4 +74,11 @@ fn caliber_schema_exists(_: &Call<'_>, schema: Option<Name>) -> CaliberResult<Op
 
 fn caliber_rows_support(_: &Call<'_>, request: PlannerRequest) -> CaliberResult<PlannerAnswer> {
     Ok(request.answer_by_limit(LIMITS))
+}
+
+fn caliber_content_hash(
+    _: &Call<'_>,
+    content: Option<Text>,
+) -> CaliberResult<Option<Value<'static>>> {
+    content.map(|content| Value::sha256(content.0.as_bytes())).transpose()
 }

@@ -6,6 +6,7 @@
 
 pub mod advisory;
 pub mod clock;
+pub mod encoding;
 pub mod invalidation;
 pub mod layout;
 pub mod memory;

@@ -1,6 +1,6 @@
 //! One SQL value: a datum or null, valid for a lifetime.
 
-use super::types;
+use super::{encoding, types};
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::ColumnType;
 use pgrx_pg_sys as pg_sys;
@@ -68,13 +68,31 @@ impl<'v> Value<'v> {
     /// `text`, allocated in the current memory context.
     ///
     /// # Errors
-    /// 22023 when it is longer than PostgreSQL can store.
+    /// 22023 when it is longer than PostgreSQL can store. PostgreSQL raises 22P05 for a character
+    /// that the database's encoding lacks.
     pub fn text(value: &str) -> CaliberResult<Self> {
-        let length = i32::try_from(value.len())
-            .map_err(|_| CaliberError::argument("content", "The text is longer than 1 GB."))?;
+        let value = encoding::to_server(value)?;
         // SAFETY: the pointer and the length describe a valid string.
-        let text = unsafe { pg_sys::cstring_to_text_with_len(value.as_ptr().cast(), length) };
+        let text = unsafe { pg_sys::cstring_to_text_with_len(value.as_ptr(), value.byte_count()) };
         Ok(Self::by_value(pg_sys::Datum::from(text)))
+    }
+
+    /// `bytea`, the SHA-256 of these bytes, allocated in the current memory context.
+    ///
+    /// # Errors
+    /// 22023 when there are more of them than PostgreSQL can store.
+    pub fn sha256(bytes: &[u8]) -> CaliberResult<Self> {
+        let length = i32::try_from(bytes.len())
+            .map_err(|_| CaliberError::argument("content", "The value is longer than 1 GB."))?;
+        // SAFETY: the pointer and the length describe valid bytes; text and bytea have one layout.
+        let bytea = unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), length) };
+        let arguments = [Some(pg_sys::Datum::from(bytea))];
+        // SAFETY: takes one bytea and returns one.
+        let datum =
+            unsafe { pgrx::direct_function_call_as_datum(pg_sys::sha256_bytea, &arguments) };
+        // SAFETY: allocated by palloc and not used any more.
+        unsafe { pg_sys::pfree(bytea.cast()) };
+        Ok(Self { datum, life: PhantomData })
     }
 
     /// `real`
@@ -139,6 +157,7 @@ impl<'v> Value<'v> {
     pub fn input(text: &str, ty: pg_sys::Oid, typmod: i32) -> CaliberResult<Self> {
         let text = CString::new(text)
             .map_err(|_| CaliberError::argument("text", "The text contains a zero byte."))?;
+        let text = encoding::c_string_to_server(&text)?;
         let mut function = pg_sys::InvalidOid;
         let mut parameter = pg_sys::InvalidOid;
         // SAFETY: raises for an unknown type.
@@ -182,6 +201,7 @@ impl<'v> Value<'v> {
     pub fn jsonb(json: &str) -> CaliberResult<Self> {
         let json = CString::new(json)
             .map_err(|_| CaliberError::argument("json", "The text contains a zero byte."))?;
+        let json = encoding::c_string_to_server(&json)?;
         let arguments = [Some(pg_sys::Datum::from(json.as_ptr()))];
         // SAFETY: jsonb_in takes one C string, which outlives the call.
         let datum = unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &arguments) };
@@ -350,7 +370,7 @@ impl<'v> Value<'v> {
 /// Copies a palloc'd C string and frees it.
 fn own_c_string(text: *mut std::ffi::c_char) -> String {
     // SAFETY: the callers pass a C string that PostgreSQL just allocated.
-    let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    let copy = encoding::from_server(unsafe { CStr::from_ptr(text) });
     // SAFETY: allocated by palloc and not used any more.
     unsafe { pg_sys::pfree(text.cast()) };
     copy
