@@ -3,6 +3,7 @@
 //! It needs a Rust toolchain, a C compiler and python3 with pip. PostgreSQL and, where the system
 //! has none, libclang are fetched by pip into the target folder.
 
+mod bench;
 mod clients;
 mod demo;
 mod docs;
@@ -82,6 +83,8 @@ enum Command {
         #[arg(long)]
         skip_lints: bool,
     },
+    /// Measure the API and the access method beside what users would take instead
+    Bench(bench::Options),
     /// Write the parts of docs/ that follow from the code: docs/DEPENDENCY_GRAPH.md
     Docs,
     /// Run a development server that keeps its data
@@ -141,6 +144,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test { filter, pg, skip_lints } => {
             test::run(&workspace, &test::Plan { filter, pg, skip_lints })
         }
+        Command::Bench(options) => bench::run(&workspace, &options),
         Command::Docs => {
             docs::write(&workspace)?;
             Ok(ExitCode::SUCCESS)
