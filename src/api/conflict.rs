@@ -17,6 +17,7 @@ use caliber_am::table::lookup::equal;
 use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::Given;
 use caliber_am::table::{Access, Table};
+use std::cell::OnceCell;
 use uuid::Uuid;
 
 caliber_am::sql_functions!(
@@ -58,8 +59,11 @@ fn caliber_conflict_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<
     get(CONFLICT, id)
 }
 
-/// The items are decided between, and changed, before the conflict's own row is locked: a deletion
-/// of their trajectory reaches the conflict last as well.
+/// The states in which a conflict can be resolved.
+const UNRESOLVED: &[&str] = &["detected", "resolving", "escalated"];
+
+/// The items are locked before the conflict's own row: a deletion of their trajectory reaches the
+/// conflict after them as well.
 fn caliber_conflict_resolve(
     _: &Call<'_>,
     id: Option<Uuid>,
@@ -72,15 +76,19 @@ fn caliber_conflict_resolve(
     let conflicts = open(CONFLICT, Access::UPDATE)?;
     let strategy = required("strategy", strategy.as_enum_label())?;
     let strategy = Strategy::from_label(&strategy)?;
+    let items = OnceCell::new();
     let lock = |id, snapshot: &ActiveSnapshot| {
-        let row = conflicts.lock_by_id(id, RowLock::NoKeyUpdate, snapshot)?;
+        let Some(seen) = conflicts.get(id, snapshot)? else { return Ok(None) };
+        require_state(&seen, id, column::STATUS, UNRESOLVED)?;
+        let locked = Items::of(&seen)?;
+        items.get_or_init(|| locked);
+        let row = conflicts.lock_row(seen, RowLock::NoKeyUpdate, snapshot)?;
         Ok(row.map(|row| (row, Given::new())))
     };
     mutate(&conflicts, id, expected_version, lock, |row, given| {
         let id = row.get(column::CONFLICT_ID).as_uuid().unwrap_or_default();
-        let open_states = ["detected", "resolving", "escalated"];
-        require_state(row, id, column::STATUS, &open_states)?;
-        let items = Items::of(row)?;
+        require_state(row, id, column::STATUS, UNRESOLVED)?;
+        let Some(items) = items.get() else { unreachable!("locked before their conflict") };
         let outcome = resolution::decide(strategy, items.a, items.b, items.are_known(), winner)?;
         items.carry_out(&outcome)?;
         let resolution = resolution::to_json(
