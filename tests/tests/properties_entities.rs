@@ -1126,6 +1126,7 @@ impl Catalog {
             .boxed(),
             "uuid[]" => arrays("uuid", any_id()).boxed(),
             "text[]" => arrays("text", or(texts())).boxed(),
+            "jsonb[]" => arrays("jsonb", or(jsons())).boxed(),
             "text" => prop_oneof![
                 3 => words(),
                 1 => labels(&["fact", "artifact", "note", "boss", "*"])
