@@ -470,12 +470,18 @@ fn written_columns(table: &str) -> Option<&'static str> {
     }
 }
 
+/// `into` with the columns that can be written, for INSERT and COPY.
+fn target(into: &str, table: &str) -> String {
+    match written_columns(table) {
+        Some(columns) => format!("{into} ({columns})"),
+        None => into.to_owned(),
+    }
+}
+
 /// Inserts the rows of `from` into `into`, which both have the columns of the table.
 fn insert_from(into: &str, from: &str, table: &str) -> String {
-    match written_columns(table) {
-        Some(columns) => format!("INSERT INTO {into} ({columns}) SELECT {columns} FROM {from}"),
-        None => format!("INSERT INTO {into} SELECT * FROM {from}"),
-    }
+    let columns = written_columns(table).unwrap_or("*");
+    format!("INSERT INTO {} SELECT {columns} FROM {from}", target(into, table))
 }
 
 /// A query for all rows of all tables as text, to be read from.
@@ -1155,6 +1161,8 @@ const BAD_ROWS: &[BadRow] = {
     const T: &str = "caliber_trajectory";
     const S: &str = "caliber_scope";
     const U: &str = "caliber_turn";
+    const F: &str = "caliber_artifact";
+    const N: &str = "caliber_note";
     const A: &str = "caliber_agent";
     const L: &str = "caliber_lock";
     const M: &str = "caliber_message";
@@ -1240,6 +1248,123 @@ const BAD_ROWS: &[BadRow] = {
             "scope_id = '01900000-0000-7000-8000-00000000dead'",
             "23503",
             "caliber_turn_scope_id_fkey",
+        ),
+        bad(F, "artifact_id = NULL", "23502", "artifact_id"),
+        bad(F, "trajectory_id = NULL", "23502", "trajectory_id"),
+        bad(F, "scope_id = NULL", "23502", "scope_id"),
+        bad(F, "artifact_type = NULL", "23502", "artifact_type"),
+        bad(F, "name = NULL", "23502", "name"),
+        bad(F, "content = NULL", "23502", "content"),
+        bad(F, "extraction_method = NULL", "23502", "extraction_method"),
+        bad(F, "created_at = NULL", "23502", "created_at"),
+        bad(F, "updated_at = NULL", "23502", "updated_at"),
+        bad(F, "version = NULL", "23502", "version"),
+        bad(F, "confidence = 1.5", "23514", "caliber_artifact_confidence_check"),
+        bad(F, "confidence = -0.25", "23514", "caliber_artifact_confidence_check"),
+        bad(F, "confidence = 'NaN'", "23514", "caliber_artifact_confidence_check"),
+        bad(F, "superseded_by = artifact_id", "23514", "caliber_artifact_superseded_by_check"),
+        bad(
+            F,
+            "artifact_id = '01900000-0000-7000-8000-000000000031'",
+            "23505",
+            "caliber_artifact_pkey",
+        ),
+        bad(
+            F,
+            "trajectory_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_artifact_trajectory_id_fkey",
+        ),
+        // The scope is that of another trajectory.
+        bad(
+            F,
+            "trajectory_id = '01900000-0000-7000-8000-000000000002'",
+            "23503",
+            "caliber_artifact_scope_id_fkey",
+        ),
+        bad(
+            F,
+            "scope_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_artifact_scope_id_fkey",
+        ),
+        bad(
+            F,
+            "superseded_by = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_artifact_superseded_by_fkey",
+        ),
+        bad(N, "note_id = NULL", "23502", "note_id"),
+        bad(N, "note_type = NULL", "23502", "note_type"),
+        bad(N, "title = NULL", "23502", "title"),
+        bad(N, "content = NULL", "23502", "content"),
+        bad(N, "abstraction_level = NULL", "23502", "abstraction_level"),
+        bad(N, "source_trajectory_ids = NULL", "23502", "source_trajectory_ids"),
+        bad(N, "source_artifact_ids = NULL", "23502", "source_artifact_ids"),
+        bad(N, "source_note_ids = NULL", "23502", "source_note_ids"),
+        bad(N, "accessed_at = NULL", "23502", "accessed_at"),
+        bad(N, "access_count = NULL", "23502", "access_count"),
+        bad(N, "created_at = NULL", "23502", "created_at"),
+        bad(N, "updated_at = NULL", "23502", "updated_at"),
+        bad(N, "version = NULL", "23502", "version"),
+        bad(N, "superseded_by = note_id", "23514", "caliber_note_superseded_by_check"),
+        bad(N, "note_id = '01900000-0000-7000-8000-000000000041'", "23505", "caliber_note_pkey"),
+        bad(
+            N,
+            "superseded_by = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_note_superseded_by_fkey",
+        ),
+        bad(A, "created_at = NULL", "23502", "created_at"),
+        bad(A, "updated_at = NULL", "23502", "updated_at"),
+        bad(C, "created_at = NULL", "23502", "created_at"),
+        bad(C, "updated_at = NULL", "23502", "updated_at"),
+        bad(C, "version = NULL", "23502", "version"),
+        bad(D, "created_at = NULL", "23502", "created_at"),
+        bad(D, "updated_at = NULL", "23502", "updated_at"),
+        bad(D, "version = NULL", "23502", "version"),
+        bad(H, "created_at = NULL", "23502", "created_at"),
+        bad(H, "updated_at = NULL", "23502", "updated_at"),
+        bad(H, "version = NULL", "23502", "version"),
+        bad(L, "created_at = NULL", "23502", "created_at"),
+        bad(L, "updated_at = NULL", "23502", "updated_at"),
+        bad(L, "version = NULL", "23502", "version"),
+        bad(M, "created_at = NULL", "23502", "created_at"),
+        bad(M, "updated_at = NULL", "23502", "updated_at"),
+        bad(M, "version = NULL", "23502", "version"),
+        bad(S, "created_at = NULL", "23502", "created_at"),
+        bad(S, "updated_at = NULL", "23502", "updated_at"),
+        bad(S, "version = NULL", "23502", "version"),
+        bad(S, "fence = NULL", "23502", "fence"),
+        bad(
+            C,
+            "conflict_id = '01900000-0000-7000-8000-000000000091'",
+            "23505",
+            "caliber_conflict_pkey",
+        ),
+        bad(
+            D,
+            "delegation_id = '01900000-0000-7000-8000-000000000071'",
+            "23505",
+            "caliber_delegation_pkey",
+        ),
+        bad(
+            H,
+            "handoff_id = '01900000-0000-7000-8000-000000000081'",
+            "23505",
+            "caliber_handoff_pkey",
+        ),
+        bad(
+            M,
+            "message_id = '01900000-0000-7000-8000-000000000061'",
+            "23505",
+            "caliber_message_pkey",
+        ),
+        bad(
+            H,
+            "trajectory_id = '01900000-0000-7000-8000-00000000dead'",
+            "23503",
+            "caliber_handoff_trajectory_id_fkey",
         ),
         bad(A, "agent_id = NULL", "23502", "agent_id"),
         bad(A, "agent_type = NULL", "23502", "agent_type"),
@@ -1427,11 +1552,43 @@ const BAD_ROWS: &[BadRow] = {
     ]
 };
 
+/// No constraint of any table is left out of [`BAD_ROWS`].
+#[test]
+fn each_constraint_has_a_bad_row() {
+    let schema = Schema::new("constraints");
+    let mut db = schema.connect();
+    let missing: Vec<(String, String)> = db
+        .query(
+            "SELECT table_name, name
+             FROM (SELECT conrelid::regclass::text AS table_name, conname::text AS name
+                   FROM pg_constraint WHERE contype <> 'n'
+                   UNION
+                   SELECT indrelid::regclass::text, indexrelid::regclass::text FROM pg_index WHERE indisunique
+                   UNION
+                   SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attnotnull AND attnum > 0) c
+             WHERE table_name = ANY ($1)
+             ORDER BY 1, 2",
+            &[&TABLES.as_slice()],
+        )
+        .unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .filter(|(table, name): &(String, String)| {
+            // Another scope of the same id is refused by the primary key first.
+            name != "caliber_scope_scope_trajectory_key"
+                && !BAD_ROWS.iter().any(|bad| bad.table == table && bad.names == name)
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
 /// The tables of [`BAD_ROWS`].
-const STAGED: [&str; 9] = [
+const STAGED: [&str; 11] = [
     "caliber_trajectory",
     "caliber_scope",
     "caliber_turn",
+    "caliber_artifact",
+    "caliber_note",
     "caliber_agent",
     "caliber_lock",
     "caliber_message",
@@ -1440,13 +1597,15 @@ const STAGED: [&str; 9] = [
     "caliber_conflict",
 ];
 
-/// Makes heap tables without constraints, `good_` and `bad_` and the entity table's name, with a
-/// new row each.
+/// Makes heap tables without constraints, `good_` and `bad_` and the entity table's name, with the
+/// columns that can be written and a new row each.
 fn stage(db: &mut Db) {
     for (table, key, row) in [
         ("caliber_trajectory", "trajectory_id", "name = 'child'"),
         ("caliber_scope", "scope_id", "name = 'inner'"),
         ("caliber_turn", "turn_id", "sequence = 1"),
+        ("caliber_artifact", "artifact_id", "name = 'other'"),
+        ("caliber_note", "note_id", "title = 'other'"),
         ("caliber_agent", "agent_id", "agent_id = '01900000-0000-7000-8000-0000000000a1'"),
         ("caliber_lock", "lock_id", "true"),
         ("caliber_message", "message_id", "status = 'pending'"),
@@ -1454,9 +1613,10 @@ fn stage(db: &mut Db) {
         ("caliber_handoff", "handoff_id", "status = 'initiated'"),
         ("caliber_conflict", "conflict_id", "status = 'detected'"),
     ] {
+        let columns = written_columns(table).unwrap_or("*");
         for (kind, digits) in [("good", "e1"), ("bad", "e2")] {
             db.run(&format!(
-                "CREATE TABLE {kind}_{table} USING heap AS SELECT * FROM {table} WHERE {row};
+                "CREATE TABLE {kind}_{table} USING heap AS SELECT {columns} FROM {table} WHERE {row};
                  UPDATE {kind}_{table} SET {key} = '01900000-0000-7000-8000-0000000000{digits}'"
             ));
         }
@@ -1504,7 +1664,7 @@ fn copy_both(db: &mut Db, table: &str, format: &str) -> Result<(), postgres::Err
         "COPY (TABLE good_{table} UNION ALL TABLE bad_{table}) TO STDOUT (FORMAT {format})"
     );
     db.copy_out(&from)?.read_to_end(&mut bytes).unwrap();
-    copy_in(db, &format!("COPY {table} FROM STDIN (FORMAT {format})"), &bytes)
+    copy_in(db, &format!("COPY {} FROM STDIN (FORMAT {format})", target(table, table)), &bytes)
 }
 
 fn copy_in(db: &mut Db, sql: &str, bytes: &[u8]) -> Result<(), postgres::Error> {
@@ -1514,13 +1674,13 @@ fn copy_in(db: &mut Db, sql: &str, bytes: &[u8]) -> Result<(), postgres::Error> 
 }
 
 mod bad_rows_by {
-    use super::{copy_both, refuse_bad_rows, row_literal};
+    use super::{copy_both, refuse_bad_rows, row_literal, target};
 
     #[test]
     fn insert() {
         refuse_bad_rows(|db, table| {
             let row = row_literal(db, "bad", table);
-            db.attempt(&format!("INSERT INTO {table} VALUES (({row}).*)"))
+            db.attempt(&format!("INSERT INTO {} VALUES (({row}).*)", target(table, table)))
         });
     }
 
@@ -1528,7 +1688,8 @@ mod bad_rows_by {
     fn insert_of_several_rows() {
         refuse_bad_rows(|db, table| {
             let (good, bad) = (row_literal(db, "good", table), row_literal(db, "bad", table));
-            db.attempt(&format!("INSERT INTO {table} VALUES (({good}).*), (({bad}).*)"))
+            let target = target(table, table);
+            db.attempt(&format!("INSERT INTO {target} VALUES (({good}).*), (({bad}).*)"))
         });
     }
 
@@ -1536,7 +1697,8 @@ mod bad_rows_by {
     fn insert_select() {
         refuse_bad_rows(|db, table| {
             db.attempt(&format!(
-                "INSERT INTO {table} TABLE good_{table} UNION ALL TABLE bad_{table}"
+                "INSERT INTO {} TABLE good_{table} UNION ALL TABLE bad_{table}",
+                target(table, table)
             ))
         });
     }
@@ -1546,7 +1708,8 @@ mod bad_rows_by {
         refuse_bad_rows(|db, table| {
             db.attempt(&format!(
                 "MERGE INTO {table} USING (TABLE good_{table} UNION ALL TABLE bad_{table}) b ON false
-                 WHEN NOT MATCHED THEN INSERT VALUES (b.*)"
+                 WHEN NOT MATCHED THEN INSERT {} VALUES (b.*)",
+                target("", table)
             ))
         });
     }
@@ -1556,7 +1719,8 @@ mod bad_rows_by {
         refuse_bad_rows(|db, table| {
             db.attempt(&format!(
                 "BEGIN; CREATE VIEW w AS SELECT * FROM {table};
-                 INSERT INTO w TABLE good_{table} UNION ALL TABLE bad_{table}; ROLLBACK"
+                 INSERT INTO {} TABLE good_{table} UNION ALL TABLE bad_{table}; ROLLBACK",
+                target("w", table)
             ))
             .or_else(|e| db.attempt("ROLLBACK").and(Err(e)))
         });
