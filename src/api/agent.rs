@@ -1,6 +1,6 @@
 //! Agent: who works here.
 
-use super::update::{mutate, parse_changes, plainly, unknown, write};
+use super::update::{mutate, parse_changes, plainly, unknown, write_and};
 use super::{create, get, get_many, list, open, required};
 use crate::entity::AGENT;
 use crate::entity::agent::{column, path};
@@ -79,7 +79,7 @@ fn caliber_agent_heartbeat(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Opti
     let now = clock::now();
     let mut changes = Given::new();
     changes.set(column::LAST_HEARTBEAT, Value::int8(now));
-    Ok(write(&table, &row, &changes)?.map(|_| Timestamptz(now)))
+    write_and(&table, &row, &changes, |_| Ok(Timestamptz(now)))
 }
 
 fn caliber_agent_set_status(

@@ -1,7 +1,7 @@
 //! Conflict: two items disagree.
 
 use super::knowledge::{ARTIFACTS, Knowledge, NOTES};
-use super::update::{mutate, require_state, unknown, write};
+use super::update::{mutate, require_state, unknown, write_and};
 use super::{create, get, list, open, required};
 use crate::entity::conflict::{column, path};
 use crate::entity::{ARTIFACT, CONFLICT, NOTE, artifact};
@@ -185,7 +185,7 @@ impl Items {
                     let expires_at = row.get(knowledge.expires_at).as_i64();
                     if expires_at.is_none_or(|expires_at| expires_at > now) {
                         changes.set(knowledge.expires_at, Value::int8(now));
-                        write(table, &row, &changes)?;
+                        write_and(table, &row, &changes, |_| Ok(()))?;
                     }
                 }
                 Ok(())

@@ -3,7 +3,7 @@
 use super::fences::next_fence;
 use super::offer::HANDOFFS;
 use super::send::{self, Receiver};
-use super::update::{mutate, plainly, require_state, unknown, write};
+use super::update::{mutate, plainly, require_state, unknown, write_and};
 use super::{create, get, open, required};
 use crate::entity::handoff::column;
 use crate::entity::trajectory::column as trajectory;
@@ -121,7 +121,7 @@ fn caliber_handoff_accept(
         changes
             .set(trajectory::AGENT_ID, Value::uuid(agent))
             .set(trajectory::FENCE, Value::int8(fence));
-        write(&trajectories, &task, &changes)?;
+        write_and(&trajectories, &task, &changes, |_| Ok(()))?;
         answer.put(&[accepted.to_value(), Value::int8(fence)]);
     }
     Ok(SetDone)

@@ -2,7 +2,7 @@
 
 use super::fences::ScopeTables;
 use super::scope::require_active;
-use super::update::{unknown, write};
+use super::update::{unknown, write_and};
 use super::{create, get, get_many, list, open, required};
 use crate::entity::TURN;
 use crate::entity::scope::column as scope;
@@ -247,7 +247,7 @@ impl<'t> Append<'t> {
         // Both fit: the budget is an integer, and the count goes one past the highest number.
         let integer = |value: i64| Value::int4(i32::try_from(value).unwrap_or(i32::MAX));
         changes.set(scope::TOKENS_USED, integer(total)).set(scope::TURN_COUNT, integer(count));
-        write(self.scopes, &row, &changes)?;
+        write_and(self.scopes, &row, &changes, |_| Ok(()))?;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use crate::changes::{self, Changed, JsonScalar};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::Json;
 use caliber_am::model::Change;
+use caliber_am::pg::slot::Slot;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Table;
@@ -96,10 +97,23 @@ pub fn write(
     if changes.is_empty() {
         return row.to_composite().map(Some);
     }
+    write_and(table, row, changes, |slot| composite(table, slot))
+}
+
+/// Writes the changes, of which there are some, to a locked row and reads something from the new
+/// row. `None`: a BEFORE trigger left the update out.
+///
+/// # Errors
+/// Those of the update and of the reading.
+pub fn write_and<R>(
+    table: &Table,
+    row: &Row<'_>,
+    changes: &Given<'_>,
+    read: impl FnOnce(Slot<'_>) -> CaliberResult<R>,
+) -> CaliberResult<Option<R>> {
     let columns: Vec<usize> = changes.iter().map(|(position, _)| position).collect();
     let mut writer = Writer::begin(table, Event::Update, &columns);
-    let stored = writer.update(row, changes)?;
-    let result = stored.map(|slot| composite(table, slot)).transpose()?;
+    let result = writer.update(row, changes)?.map(read).transpose()?;
     writer.finish();
     Ok(result)
 }

@@ -20,12 +20,17 @@ pub fn watch() {
     let nothing = pg_sys::Datum::null();
     // SAFETY: the callback lives as long as the library; it can be registered at any time.
     unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relation), nothing) };
-    // What the relcache does not tell: schemas, roles and their memberships, databases.
+    // What the relcache does not tell: schemas, roles and their memberships, databases; and what
+    // the expressions of defaults, constraints and indexes are made of.
     for cache in [
         pg_sys::SysCacheIdentifier::NAMESPACEOID,
         pg_sys::SysCacheIdentifier::AUTHOID,
         pg_sys::SysCacheIdentifier::AUTHMEMMEMROLE,
         pg_sys::SysCacheIdentifier::DATABASEOID,
+        pg_sys::SysCacheIdentifier::PROCOID,
+        pg_sys::SysCacheIdentifier::OPEROID,
+        pg_sys::SysCacheIdentifier::TYPEOID,
+        pg_sys::SysCacheIdentifier::CONSTROID,
     ] {
         // SAFETY: as above.
         unsafe { pg_sys::CacheRegisterSyscacheCallback(cache as c_int, Some(on_row), nothing) };

@@ -1,5 +1,6 @@
-//! Memory that is given back before the call ends.
+//! Memory contexts.
 
+use super::raw;
 use pgrx_pg_sys as pg_sys;
 
 /// A memory context of its own for what many rows allocate one after the other.
@@ -10,8 +11,7 @@ pub struct Scratch {
 impl Scratch {
     /// A new context below the current one.
     pub fn below_current() -> Self {
-        // SAFETY: a plain pointer that only this backend's main thread writes.
-        let parent = unsafe { pg_sys::CurrentMemoryContext };
+        let parent = current();
         // SAFETY: a static name; raises when out of memory.
         let context = unsafe {
             pg_sys::AllocSetContextCreateInternal(
@@ -45,5 +45,47 @@ impl Drop for Scratch {
             // SAFETY: made by this guard.
             unsafe { pg_sys::MemoryContextDelete(self.context) };
         }
+    }
+}
+
+/// The context in which everybody allocates now.
+pub fn current() -> pg_sys::MemoryContext {
+    // SAFETY: a plain pointer that only this backend's main thread writes.
+    unsafe { pg_sys::CurrentMemoryContext }
+}
+
+/// A context that lives as long as the backend.
+pub fn of_the_backend() -> pg_sys::MemoryContext {
+    // SAFETY: as above; it exists in every backend.
+    unsafe { pg_sys::CacheMemoryContext }
+}
+
+/// Makes a context live as long as another one does, at most.
+///
+/// # Safety
+/// Two valid contexts; the parent is not below the context.
+pub unsafe fn move_below(context: pg_sys::MemoryContext, parent: pg_sys::MemoryContext) {
+    // SAFETY: the caller vouches for both.
+    unsafe { raw::MemoryContextSetParent(context, parent) };
+}
+
+/// How many bytes a context and those below it have taken.
+///
+/// # Safety
+/// A valid context.
+pub unsafe fn allocated(context: pg_sys::MemoryContext) -> usize {
+    // SAFETY: the caller vouches for it.
+    unsafe { raw::MemoryContextMemAllocated(context, true) }
+}
+
+/// Frees what was allocated in a context, if anything was.
+///
+/// # Safety
+/// A valid context, and nothing in it is used any more.
+pub unsafe fn reset(context: pg_sys::MemoryContext) {
+    // SAFETY: the caller vouches for it.
+    if !unsafe { (*context).isReset } {
+        // SAFETY: as above.
+        unsafe { pg_sys::MemoryContextReset(context) };
     }
 }

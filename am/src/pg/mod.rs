@@ -6,6 +6,7 @@
 
 pub mod advisory;
 pub mod clock;
+pub mod constraints;
 pub mod encoding;
 pub mod invalidation;
 pub mod layout;
@@ -13,7 +14,7 @@ pub mod memory;
 pub mod notify;
 pub mod planner;
 pub mod ports;
-mod raw;
+pub(crate) mod raw;
 pub mod relation;
 pub mod report;
 pub mod sequence;
@@ -21,6 +22,7 @@ pub mod setting;
 pub mod slot;
 pub mod snapshot;
 pub mod transaction;
+pub mod triggers;
 pub mod types;
 pub mod value;
 
@@ -38,4 +40,10 @@ pub fn check_for_interrupts() {
         // SAFETY: raises when something is to be done about it.
         unsafe { pgrx_pg_sys::ProcessInterrupts() };
     }
+}
+
+/// Whether this process is a worker of logical replication.
+pub fn is_logical_worker() -> bool {
+    // SAFETY: reads this backend's own state.
+    unsafe { raw::IsLogicalWorker() }
 }

@@ -3,7 +3,8 @@
 
 use pgrx_pg_sys as pg_sys;
 
-// "C" rather than "C-unwind": nothing unwinds out of them. Each only reads this backend's state.
+// "C" rather than "C-unwind": nothing unwinds out of them. Each only reads this backend's state, or
+// relinks what exists.
 unsafe extern "C" {
     /// The snapshot on top of the stack; there is one while a function is called.
     pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
@@ -13,4 +14,16 @@ unsafe extern "C" {
     pub fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
     /// The current user.
     pub fn GetUserId() -> pg_sys::Oid;
+    /// Heap's routine, a constant of the server.
+    pub fn GetHeapamTableAmRoutine() -> *const pg_sys::TableAmRoutine;
+    /// Whether this process is a worker of logical replication.
+    pub fn IsLogicalWorker() -> bool;
+    /// Whether parallel workers are at work, or this is one.
+    pub fn IsInParallelMode() -> bool;
+    /// Whether the transaction or subtransaction belongs to the one under way.
+    pub fn TransactionIdIsCurrentTransactionId(xid: pg_sys::TransactionId) -> bool;
+    /// Links a memory context below another one.
+    pub fn MemoryContextSetParent(context: pg_sys::MemoryContext, parent: pg_sys::MemoryContext);
+    /// Adds up the blocks of a memory context, and of those below it.
+    pub fn MemoryContextMemAllocated(context: pg_sys::MemoryContext, recurse: bool) -> usize;
 }

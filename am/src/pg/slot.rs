@@ -1,5 +1,6 @@
 //! Tuple table slots.
 
+use super::raw;
 use super::relation::Rel;
 use super::value::Value;
 use pgrx_pg_sys as pg_sys;
@@ -38,20 +39,32 @@ impl<'s> Slot<'s> {
 
     /// Extracts all attributes.
     pub fn deform(self) -> (&'s [pg_sys::Datum], &'s [bool]) {
-        // SAFETY: valid for 's.
-        unsafe { pg_sys::slot_getallattrs(self.pointer) };
-        let width = self.width();
+        if self.in_arrays().0.len() < self.width() {
+            // SAFETY: valid for 's.
+            unsafe { pg_sys::slot_getallattrs(self.pointer) };
+        }
+        self.in_arrays()
+    }
+
+    /// The attributes that were extracted already.
+    fn in_arrays(self) -> (&'s [pg_sys::Datum], &'s [bool]) {
+        let count = self.data().tts_nvalid.max(0) as usize;
         let (values, nulls) = (self.data().tts_values, self.data().tts_isnull);
-        // SAFETY: the slot's arrays are as long as its descriptor.
-        let values = unsafe { std::slice::from_raw_parts(values, width) };
+        // SAFETY: the slot's arrays hold that many attributes.
+        let values = unsafe { std::slice::from_raw_parts(values, count) };
         // SAFETY: as above.
-        let nulls = unsafe { std::slice::from_raw_parts(nulls, width) };
+        let nulls = unsafe { std::slice::from_raw_parts(nulls, count) };
         (values, nulls)
     }
 
     /// One attribute, by attribute number (from 1).
     pub fn get(self, attno: i16) -> Value<'s> {
         let mut is_null = false;
+        let (values, nulls) = self.in_arrays();
+        if let Some(&datum) = values.get((attno - 1) as usize) {
+            // SAFETY: by-reference values live in the slot.
+            return unsafe { Value::from_datum(datum, nulls[attno as usize - 1]) };
+        }
         // SAFETY: valid for 's; the number is one of the descriptor's.
         let datum = unsafe { pg_sys::slot_getattr(self.pointer, attno.into(), &mut is_null) };
         // SAFETY: by-reference values live in the slot.
@@ -69,11 +82,30 @@ impl<'s> Slot<'s> {
         self.data().tts_tid
     }
 
+    /// Whether the current transaction wrote this version of the row.
+    pub fn is_of_this_transaction(self) -> bool {
+        let number = pg_sys::MinTransactionIdAttributeNumber;
+        let mut is_null = false;
+        // SAFETY: valid for 's; a slot that holds a stored row has its system attributes.
+        let xmin = unsafe { pg_sys::slot_getsysattr(self.pointer, number, &mut is_null) };
+        let xmin = pg_sys::TransactionId::from(xmin.value() as u32);
+        // SAFETY: looks at this backend's own state.
+        unsafe { raw::TransactionIdIsCurrentTransactionId(xmin) }
+    }
+
+    /// Lets go of the row in the slot, if there is one.
+    pub fn clear(self) {
+        let is_empty = u32::from(self.data().tts_flags) & pg_sys::TTS_FLAG_EMPTY != 0;
+        if !is_empty {
+            // SAFETY: valid for 's.
+            unsafe { pg_sys::ExecClearTuple(self.pointer) };
+        }
+    }
+
     /// Replaces the content by a row of these values, which must outlive it.
     pub fn store(self, values: &[pg_sys::Datum], nulls: &[bool]) {
         assert!(values.len() == self.width() && nulls.len() == self.width());
-        // SAFETY: valid for 's.
-        unsafe { pg_sys::ExecClearTuple(self.pointer) };
+        self.clear();
         let (to_values, to_nulls) = (self.data().tts_values, self.data().tts_isnull);
         // SAFETY: the slot's arrays are as long as its descriptor, which was just compared.
         unsafe { to_values.copy_from_nonoverlapping(values.as_ptr(), values.len()) };

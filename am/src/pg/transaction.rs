@@ -1,4 +1,5 @@
-//! Which subtransaction is under way: locks taken in it last as long as it does, at least.
+//! The transaction under way, and which subtransaction of it: locks taken in one last as long as it
+//! does, at least.
 
 use super::raw;
 use pgrx_pg_sys as pg_sys;
@@ -32,4 +33,16 @@ pub fn watch() {
 /// one end more than once does no harm.
 unsafe extern "C-unwind" fn on_end(_event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     ENDED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether it may not write.
+pub fn is_read_only() -> bool {
+    // SAFETY: a plain bool that only this backend's main thread writes.
+    unsafe { pg_sys::XactReadOnly }
+}
+
+/// Whether parallel workers take part in it, or this is one.
+pub fn is_parallel() -> bool {
+    // SAFETY: reads this backend's own state.
+    unsafe { raw::IsInParallelMode() }
 }

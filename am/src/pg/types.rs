@@ -150,20 +150,51 @@ pub fn format_type(type_oid: pg_sys::Oid) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// Reads one catalog row by OID through the syscache.
+/// Reads the fixed part of one catalog row by OID through the syscache.
 fn syscache_row<R, T>(cache: i32, oid: pg_sys::Oid, read: impl FnOnce(&R) -> T) -> Option<T> {
+    syscache_tuple(cache, oid, |tuple| {
+        // SAFETY: the tuple is valid during the call.
+        let row = unsafe { pg_sys::GETSTRUCT(tuple) };
+        // SAFETY: the catalog's fixed part has the layout of its form struct.
+        read(unsafe { &*row.cast::<R>() })
+    })
+}
+
+/// Reads one catalog row by OID through the syscache, valid during the call.
+pub(super) fn syscache_tuple<T>(
+    cache: i32,
+    oid: pg_sys::Oid,
+    read: impl FnOnce(pg_sys::HeapTuple) -> T,
+) -> Option<T> {
     // SAFETY: a cache that is keyed by one OID.
     let tuple = unsafe { pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(oid)) };
     if tuple.is_null() {
         return None;
     }
-    // SAFETY: the tuple is valid until it is released.
-    let row = unsafe { pg_sys::GETSTRUCT(tuple) };
-    // SAFETY: the catalog's fixed part has the layout of its form struct.
-    let result = read(unsafe { &*row.cast::<R>() });
+    let result = read(tuple);
     // SAFETY: found above.
     unsafe { pg_sys::ReleaseSysCache(tuple) };
     Some(result)
+}
+
+/// The owner and the schema of a relation.
+pub(super) fn owner_and_schema(relation: pg_sys::Oid) -> Option<(pg_sys::Oid, pg_sys::Oid)> {
+    syscache_row(
+        pg_sys::SysCacheIdentifier::RELOID as i32,
+        relation,
+        |row: &pg_sys::FormData_pg_class| (row.relowner, row.relnamespace),
+    )
+}
+
+/// The type of a relation's column, the one below it for a domain.
+pub fn base_type_of_column(relation: pg_sys::Oid, attno: i16) -> pg_sys::Oid {
+    // SAFETY: a syscache look-up; no column has no type.
+    let ty = unsafe { pg_sys::get_atttype(relation, attno) };
+    if ty == pg_sys::InvalidOid {
+        return ty;
+    }
+    // SAFETY: a type that exists.
+    unsafe { pg_sys::getBaseType(ty) }
 }
 
 fn name_text(name: &pg_sys::NameData) -> String {

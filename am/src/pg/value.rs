@@ -349,6 +349,39 @@ impl<'v> Value<'v> {
         }
     }
 
+    /// Whether both are the same value of this attribute, to the bit once detoasted.
+    pub fn is_same_image(
+        self,
+        other: Value<'_>,
+        attribute: &pg_sys::FormData_pg_attribute,
+    ) -> bool {
+        let (Some(a), Some(b)) = (self.datum, other.datum) else {
+            return self.is_null() && other.is_null();
+        };
+        if attribute.attbyval {
+            return a.value() == b.value();
+        }
+        if let Ok(length @ 1..) = usize::try_from(attribute.attlen) {
+            // SAFETY: a value of fixed length, passed by reference.
+            let a = unsafe { std::slice::from_raw_parts(a.cast_mut_ptr::<u8>(), length) };
+            // SAFETY: as above.
+            let b = unsafe { std::slice::from_raw_parts(b.cast_mut_ptr::<u8>(), length) };
+            return a == b;
+        }
+        if attribute.attlen == -1 {
+            // An untouched value is the same varlena, often the same pointer to the toast table:
+            // seen without fetching it.
+            // SAFETY: both are varlena values that live as long as these.
+            let bytes = unsafe { varlena_bytes(a) };
+            // SAFETY: as above.
+            if bytes == unsafe { varlena_bytes(b) } {
+                return true;
+            }
+        }
+        // SAFETY: two values of the attribute's type.
+        unsafe { pg_sys::datum_image_eq(a, b, attribute.attbyval, attribute.attlen.into()) }
+    }
+
     /// As `text`, detoasted and copied.
     pub fn as_text(self) -> Option<String> {
         let datum = self.datum?;
@@ -365,6 +398,18 @@ impl<'v> Value<'v> {
         let text = unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_out, &arguments) }?;
         Some(own_c_string(text.cast_mut_ptr()))
     }
+}
+
+/// The bytes of a varlena value as it stands, header included.
+///
+/// # Safety
+/// `datum` is a varlena value, valid as long as the result is used.
+unsafe fn varlena_bytes<'d>(datum: pg_sys::Datum) -> &'d [u8] {
+    let pointer = datum.cast_mut_ptr::<u8>();
+    // SAFETY: the caller vouches for the value.
+    let length = unsafe { pgrx::varsize_any(pointer.cast()) };
+    // SAFETY: as above; its header says how long it is.
+    unsafe { std::slice::from_raw_parts(pointer, length) }
 }
 
 /// Copies a palloc'd C string and frees it.

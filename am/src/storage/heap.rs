@@ -3,6 +3,7 @@
 //! They are function pointers, which the bindings do not guard: without the boundary an error in
 //! heap would jump over the Rust frames above it.
 
+use crate::pg::raw;
 use pgrx_pg_sys as pg_sys;
 use pgrx_pg_sys::ffi::pg_guard_ffi_boundary;
 use std::ffi::c_int;
@@ -10,7 +11,7 @@ use std::ffi::c_int;
 /// Heap's routine, a constant of the server.
 pub fn routine() -> &'static pg_sys::TableAmRoutine {
     // SAFETY: returns the address of a constant.
-    let routine = unsafe { pg_sys::GetHeapamTableAmRoutine() };
+    let routine = unsafe { raw::GetHeapamTableAmRoutine() };
     // SAFETY: it lives as long as the server.
     unsafe { &*routine }
 }

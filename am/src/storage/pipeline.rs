@@ -6,7 +6,8 @@ use crate::error::{CaliberError, CaliberResult};
 use crate::model::{Change, ColumnType, RowChange};
 use crate::pg::relation::Rel;
 use crate::pg::slot::Slot;
-use crate::pg::{invalidation, ports};
+use crate::pg::value::Value;
+use crate::pg::{self, invalidation, ports};
 use pgrx_pg_sys as pg_sys;
 
 /// The shape that a write to this relation must respect; `None` for a plain table and for writes
@@ -19,8 +20,7 @@ use pgrx_pg_sys as pg_sys;
 /// 42P16: the table is not, or no longer, the shape of its entity, or something in it reads
 /// `version` or `updated_at`.
 pub fn users_shape(rel: Rel<'_>) -> CaliberResult<Option<Shape>> {
-    // SAFETY: reads whether this process is a worker of logical replication.
-    if rel.is_rewrite_target() || unsafe { pg_sys::IsLogicalWorker() } {
+    if rel.is_rewrite_target() || pg::is_logical_worker() {
         return Ok(None);
     }
     let Some(shape) = shape::of(rel)? else {
@@ -122,8 +122,11 @@ unsafe fn compare(
         if attribute.attgenerated != 0 {
             continue;
         }
-        differs[index] = old.nulls[index] != new_nulls[index]
-            || !old.nulls[index] && !same_image(attribute, old.values[index], new_values[index]);
+        // SAFETY: the pinned old version's.
+        let before = unsafe { Value::from_datum(old.values[index], old.nulls[index]) };
+        // SAFETY: the slot's.
+        let after = unsafe { Value::from_datum(new_values[index], new_nulls[index]) };
+        differs[index] = !before.is_same_image(after, attribute);
     }
 
     let mut change = RowChange::default();
@@ -171,41 +174,6 @@ fn integer(ty: ColumnType, datum: Option<pg_sys::Datum>) -> Option<i64> {
             if ty == ColumnType::Int4 { i64::from(d.value() as i32) } else { d.value() as i64 }
         },
     )
-}
-
-/// Whether two values are the same to the bit once detoasted.
-fn same_image(
-    attribute: &pg_sys::FormData_pg_attribute,
-    old: pg_sys::Datum,
-    new: pg_sys::Datum,
-) -> bool {
-    if attribute.attbyval {
-        return old.value() == new.value();
-    }
-    if attribute.attlen == -1 {
-        // An untouched value is the same varlena, often the same pointer to the toast table:
-        // seen without fetching it.
-        // SAFETY: both are varlena values of existing rows.
-        let bytes = unsafe { varlena_bytes(old) };
-        // SAFETY: as above.
-        if bytes == unsafe { varlena_bytes(new) } {
-            return true;
-        }
-    }
-    // SAFETY: two values of the attribute's type.
-    unsafe { pg_sys::datum_image_eq(old, new, attribute.attbyval, attribute.attlen.into()) }
-}
-
-/// The bytes of a varlena value as it stands, header included.
-///
-/// # Safety
-/// `datum` is a varlena value, valid as long as the result is used.
-unsafe fn varlena_bytes<'d>(datum: pg_sys::Datum) -> &'d [u8] {
-    let pointer = datum.cast_mut_ptr::<u8>();
-    // SAFETY: the caller vouches for the value.
-    let length = unsafe { pgrx::varsize_any(pointer.cast()) };
-    // SAFETY: as above; its header says how long it is.
-    unsafe { std::slice::from_raw_parts(pointer, length) }
 }
 
 /// The version of a row that an update replaces, with its buffer pinned.

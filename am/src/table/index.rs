@@ -4,13 +4,29 @@ use super::Table;
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::{Method, Partial, Path};
 use crate::pg::relation::{OpenRel, Rel};
-use crate::pg::types;
 use crate::pg::value::Value;
+use crate::pg::{invalidation, types};
 use pgrx::PgList;
 use pgrx_pg_sys as pg_sys;
+use std::cell::RefCell;
 
 /// `DESC`, whose default is `NULLS FIRST`: `INDOPTION_DESC | INDOPTION_NULLS_FIRST`.
 const DESC_NULLS_FIRST: i16 = 3;
+
+/// The index that was found to serve a path, and still does.
+struct Known {
+    /// [`Shape::generation`](crate::storage::shape::Shape::generation) of the table.
+    generation: u64,
+    path: Path,
+    /// [`invalidation::seen`] when it was looked for.
+    seen: u64,
+    index: pg_sys::Oid,
+}
+
+thread_local! {
+    /// One for each table and path: bounded by the number of functions.
+    static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Table {
     /// Opens an index that serves the path.
@@ -18,15 +34,29 @@ impl Table {
     /// # Errors
     /// 42P16 when there is none.
     pub fn index_for(&self, path: Path) -> CaliberResult<OpenRel> {
-        if path == Path::KEY {
-            let primary = self.rel().data().rd_pkindex;
-            if self.rel().data().rd_indexvalid && primary != pg_sys::InvalidOid {
-                let index = OpenRel::index(primary, pg_sys::AccessShareLock);
-                if self.serves(index.rel(), path) {
-                    return Ok(index);
-                }
+        let seen = invalidation::seen();
+        let generation = self.shape().generation();
+        let known = KNOWN.with_borrow(|known| {
+            let is_this = |k: &&Known| k.generation == generation && k.path == path;
+            known.iter().find(is_this).filter(|k| k.seen == seen).map(|k| k.index)
+        });
+        if let Some(oid) = known {
+            let index = OpenRel::index(oid, pg_sys::AccessShareLock);
+            // Getting the lock may have told of a change.
+            if invalidation::seen() == seen && is_usable(index.rel()) {
+                return Ok(index);
             }
         }
+        let index = self.find_index(path)?;
+        KNOWN.with_borrow_mut(|known| {
+            known.retain(|k| k.seen == seen && !(k.generation == generation && k.path == path));
+            known.push(Known { generation, path, seen, index: index.rel().oid() });
+        });
+        Ok(index)
+    }
+
+    /// Looks for an index that serves the path, among all that the table has.
+    fn find_index(&self, path: Path) -> CaliberResult<OpenRel> {
         // SAFETY: an open relation; the list is a copy.
         let list = unsafe { pg_sys::RelationGetIndexList(self.rel().as_ptr()) };
         // SAFETY: a list of OIDs.
@@ -55,11 +85,9 @@ impl Table {
         let form = index.data().rd_index;
         // SAFETY: an open index has its pg_index row.
         let form = unsafe { &*form };
-        form.indisvalid
-            && form.indislive
+        is_usable(index)
             && form.indnkeyatts as usize >= path.columns.len()
             && is_of_method(index, path.method)
-            && !is_too_new(index, form)
             && self.has_columns(index, form, path)
             && self.predicate_matches(index, path.partial)
     }
@@ -219,6 +247,13 @@ unsafe fn as_null_test<'n>(node: *mut pg_sys::Node) -> Option<&'n pg_sys::NullTe
     let tag = unsafe { (*node).type_ };
     // SAFETY: the tag says that it is a NullTest.
     (tag == pg_sys::NodeTag::T_NullTest).then(|| unsafe { &*node.cast::<pg_sys::NullTest>() })
+}
+
+/// Whether the index has every row that this transaction's snapshot can see.
+fn is_usable(index: Rel<'_>) -> bool {
+    // SAFETY: an open index has its pg_index row.
+    let form = unsafe { &*index.data().rd_index };
+    form.indisvalid && form.indislive && !is_too_new(index, form)
 }
 
 /// Whether the index may lack rows that this transaction's snapshot can see: it was built over

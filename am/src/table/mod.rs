@@ -6,6 +6,7 @@
 //! ([`writer`]).
 
 pub mod containing;
+mod foreign_key;
 pub mod hint;
 mod index;
 pub mod lock;
@@ -15,6 +16,7 @@ mod open;
 mod problems;
 mod recent;
 pub mod row;
+mod statement;
 pub mod writer;
 
 pub use open::{Access, Table, entity_of};

@@ -6,7 +6,7 @@ use crate::model::{ColumnType, Entity};
 use crate::pg::relation::{OpenRel, Rel};
 use crate::pg::report::raise;
 use crate::pg::value::Value;
-use crate::pg::{current_user, invalidation, types};
+use crate::pg::{current_user, invalidation, transaction, types};
 use crate::storage::shape::{self, Shape};
 use pgrx::pg_guard;
 use pgrx_pg_sys as pg_sys;
@@ -63,9 +63,12 @@ impl Access {
 impl Access {
     /// Raises 25006 for a write in a read-only transaction, and refuses it in parallel mode.
     pub(super) fn check_mode(self) {
-        if let Some(command) = self.command {
+        let Some(command) = self.command else { return };
+        if transaction::is_read_only() {
             // SAFETY: a static C string.
             unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) };
+        }
+        if transaction::is_parallel() {
             // SAFETY: a static C string.
             unsafe { pg_sys::PreventCommandIfParallelMode(command.as_ptr()) };
         }

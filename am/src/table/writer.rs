@@ -6,6 +6,8 @@
 //! order is that of nodeModifyTable.c, so the same mistake raises the same SQLSTATE with the same
 //! constraint name.
 
+use super::foreign_key::ForeignKeys;
+use super::statement::{self, Statement};
 use super::{Table, row::Row};
 use crate::error::{CaliberError, CaliberResult};
 use crate::pg::ports;
@@ -30,6 +32,30 @@ impl Event {
             Self::Insert => pg_sys::CmdType::CMD_INSERT,
             Self::Update => pg_sys::CmdType::CMD_UPDATE,
             Self::Delete => pg_sys::CmdType::CMD_DELETE,
+        }
+    }
+
+    /// Whether triggers fire before or after each statement.
+    const fn has_statement_triggers(self, triggers: &pg_sys::TriggerDesc) -> bool {
+        match self {
+            Self::Insert => {
+                triggers.trig_insert_before_statement || triggers.trig_insert_after_statement
+            }
+            Self::Update => {
+                triggers.trig_update_before_statement || triggers.trig_update_after_statement
+            }
+            Self::Delete => {
+                triggers.trig_delete_before_statement || triggers.trig_delete_after_statement
+            }
+        }
+    }
+
+    /// The bit that a trigger on it has in its type.
+    pub(super) const fn trigger_type(self) -> u32 {
+        match self {
+            Self::Insert => pg_sys::TRIGGER_TYPE_INSERT,
+            Self::Update => pg_sys::TRIGGER_TYPE_UPDATE,
+            Self::Delete => pg_sys::TRIGGER_TYPE_DELETE,
         }
     }
 }
@@ -82,19 +108,11 @@ impl<'v> Given<'v> {
 pub struct Writer<'t> {
     table: &'t Table,
     event: Event,
+    statement: Statement,
     estate: *mut pg_sys::EState,
     target: *mut pg_sys::ResultRelInfo,
-    /// Kept in place: the executor keeps pointers to it.
-    epq: Box<pg_sys::EPQState>,
     slot: Slot<'t>,
     transition: *mut pg_sys::TransitionCaptureState,
-    defaults: Vec<Default>,
-}
-
-/// A prepared column default.
-struct Default {
-    index: usize,
-    expression: *mut pg_sys::ExprState,
 }
 
 impl<'t> Writer<'t> {
@@ -103,73 +121,34 @@ impl<'t> Writer<'t> {
     ///
     /// The caller holds an active snapshot until [`Writer::finish`].
     pub fn begin(table: &'t Table, event: Event, columns: &[usize]) -> Self {
-        // SAFETY: a new state with a memory context of its own.
-        let estate = unsafe { pg_sys::CreateExecutorState() };
-        // SAFETY: the state was just made.
-        let context = unsafe { (*estate).es_query_cxt };
-        // SAFETY: the context lives as long as the state.
-        let caller = unsafe { pg_sys::MemoryContextSwitchTo(context) };
-        init_range_table(table, estate, if event == Event::Update { columns } else { &[] });
-        let target = init_target(table, estate);
-        let mut epq = Box::new(pg_sys::EPQState::default());
-        let nothing = std::ptr::null_mut();
-        // SAFETY: the box keeps the state in place; without a plan it only serves the triggers.
-        unsafe {
-            pg_sys::EvalPlanQualInit(
-                &mut *epq,
-                estate,
-                std::ptr::null_mut(),
-                nothing,
-                -1,
-                std::ptr::null_mut(),
-            );
-        }
+        let statement = Statement::begin(table, event, columns);
         // SAFETY: ended in `finish`, or by the abort.
         unsafe { pg_sys::AfterTriggerBeginQuery() };
-        // SAFETY: the target's relation is open and locked.
-        unsafe { pg_sys::ExecOpenIndices(target, false) };
-        // SAFETY: the state was just made.
-        let slots = unsafe { &raw mut (*estate).es_tupleTable };
-        // SAFETY: the slot goes into the state's tuple table and lives as long.
-        let slot = unsafe { pg_sys::table_slot_create(table.rel().as_ptr(), slots) };
         let triggers = table.rel().data().trigdesc;
         // SAFETY: an open relation; null triggers give null.
         let transition = unsafe {
             pg_sys::MakeTransitionCaptureState(triggers, table.rel().oid(), event.command())
         };
-        let mut writer = Self {
+        let writer = Self {
             table,
             event,
-            estate,
-            target,
-            epq,
-            // SAFETY: the writer owns the state, and with it the slot.
-            slot: unsafe { Slot::from_raw(slot) },
+            estate: statement.estate,
+            target: statement.target,
+            // SAFETY: the statement owns the slot, and the writer the statement.
+            slot: unsafe { Slot::from_raw(statement.slot) },
+            statement,
             transition,
-            defaults: Vec::new(),
         };
-        if event == Event::Insert {
-            writer.prepare_defaults(columns);
-        }
         writer.fire_before_statement();
-        // SAFETY: the context that was current before.
-        unsafe { pg_sys::MemoryContextSwitchTo(caller) };
         writer
     }
 
     /// Ends the statement: AFTER triggers, foreign keys among them, and its command counter.
-    pub fn finish(mut self) {
+    pub fn finish(self) {
         self.fire_after_statement();
         // SAFETY: begun by `begin`; fires the queued triggers.
         unsafe { pg_sys::AfterTriggerEndQuery(self.estate) };
-        // SAFETY: closes the indexes, not the table, which was opened elsewhere.
-        unsafe { pg_sys::ExecCloseResultRelations(self.estate) };
-        // SAFETY: the writer's own state.
-        let slots = unsafe { (*self.estate).es_tupleTable };
-        // SAFETY: the state's own slots; their memory goes with the state.
-        unsafe { pg_sys::ExecResetTupleTable(slots, false) };
-        // SAFETY: made by `begin` and not used any more.
-        unsafe { pg_sys::FreeExecutorState(self.estate) };
+        self.statement.end();
         // SAFETY: not in parallel mode (checked when the table was opened).
         unsafe { pg_sys::CommandCounterIncrement() };
     }
@@ -177,11 +156,11 @@ impl<'t> Writer<'t> {
     /// Inserts one row; the slot holds it as it was stored. `None`: a BEFORE trigger left it out.
     pub fn insert(&mut self, given: &Given<'_>) -> CaliberResult<Option<Slot<'_>>> {
         debug_assert_eq!(self.event, Event::Insert);
-        self.reset_per_tuple();
+        self.statement.reset_per_row();
         let width = self.table.rel().columns().len();
         let mut values = vec![pg_sys::Datum::null(); width];
         let mut nulls = vec![true; width];
-        for default in &self.defaults {
+        for default in &self.statement.defaults {
             (values[default.index], nulls[default.index]) = self.evaluate(default);
         }
         self.place(given, &mut values, &mut nulls);
@@ -209,18 +188,18 @@ impl<'t> Writer<'t> {
             );
         }
         let recheck = self.insert_index_entries(false, false);
-        // SAFETY: queues the AFTER triggers for the stored row.
-        unsafe {
-            pg_sys::ExecARInsertTriggers(
-                self.estate,
-                self.target,
-                self.slot.as_ptr(),
-                recheck,
-                self.transition,
-            );
+        if !self.keys_hold(|keys| keys.hold_for_inserted(self.table, self.slot)) {
+            // SAFETY: queues the AFTER triggers for the stored row.
+            unsafe {
+                pg_sys::ExecARInsertTriggers(
+                    self.estate,
+                    self.target,
+                    self.slot.as_ptr(),
+                    recheck,
+                    self.transition,
+                );
+            }
         }
-        // SAFETY: a list of OIDs, or null.
-        unsafe { pg_sys::list_free(recheck) };
         Ok(Some(self.slot))
     }
 
@@ -231,24 +210,24 @@ impl<'t> Writer<'t> {
     /// 40001 in REPEATABLE READ and SERIALIZABLE when somebody else was faster.
     pub fn update(&mut self, old: &Row<'_>, given: &Given<'_>) -> CaliberResult<Option<Slot<'_>>> {
         debug_assert_eq!(self.event, Event::Update);
-        self.reset_per_tuple();
+        self.statement.reset_per_row();
         let (values, nulls) = old.slot().deform();
         let (mut values, mut nulls) = (values.to_vec(), nulls.to_vec());
         self.place(given, &mut values, &mut nulls);
         self.slot.store(&values, &nulls);
         self.name_slot();
-        // The values still point into the old row's page; a trigger may well change that row.
-        // SAFETY: copies them into the slot's own memory.
-        unsafe { pg_sys::ExecMaterializeSlot(self.slot.as_ptr()) };
         let mut tid = old.slot().tid();
         let mut failure = pg_sys::TM_FailureData::default();
         if self.has_trigger(|t| t.trig_update_before_row) {
+            // The values still point into the old row's page; a trigger may well change that row.
+            // SAFETY: copies them into the slot's own memory.
+            unsafe { pg_sys::ExecMaterializeSlot(self.slot.as_ptr()) };
             let mut result = pg_sys::TM_Result::TM_Ok;
             // SAFETY: the slot holds the new row, the address is the locked version's.
             let keep = unsafe {
                 ports::exec_br_update_triggers(
                     self.estate,
-                    &mut *self.epq,
+                    &mut *self.statement.epq,
                     self.target,
                     &mut tid,
                     self.slot.as_ptr(),
@@ -262,6 +241,7 @@ impl<'t> Writer<'t> {
             }
         }
         self.complete_and_check();
+        let keys_stand = self.keys_hold(|keys| keys.stand(self.table, old.slot(), self.slot));
         let mut lock_mode = pg_sys::LockTupleMode::LockTupleExclusive;
         let mut update_indexes = pg_sys::TU_UpdateIndexes::TU_None;
         let (cid, snapshot) = (self.output_cid(), self.snapshot());
@@ -287,23 +267,24 @@ impl<'t> Writer<'t> {
                 self.insert_index_entries(true, which == pg_sys::TU_UpdateIndexes::TU_Summarizing)
             }
         };
-        // SAFETY: queues the AFTER triggers for the old and the new version.
-        unsafe {
-            pg_sys::ExecARUpdateTriggers(
-                self.estate,
-                self.target,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                &mut tid,
-                std::ptr::null_mut(),
-                self.slot.as_ptr(),
-                recheck,
-                self.transition,
-                false,
-            );
+        let hold = |keys: &ForeignKeys| keys.hold_for_updated(self.table, old.slot(), self.slot);
+        if !keys_stand && !self.keys_hold(hold) {
+            // SAFETY: queues the AFTER triggers for the old and the new version.
+            unsafe {
+                pg_sys::ExecARUpdateTriggers(
+                    self.estate,
+                    self.target,
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                    &mut tid,
+                    std::ptr::null_mut(),
+                    self.slot.as_ptr(),
+                    recheck,
+                    self.transition,
+                    false,
+                );
+            }
         }
-        // SAFETY: a list of OIDs, or null.
-        unsafe { pg_sys::list_free(recheck) };
         Ok(Some(self.slot))
     }
 
@@ -313,7 +294,7 @@ impl<'t> Writer<'t> {
     /// 40001 in REPEATABLE READ and SERIALIZABLE when somebody else was faster.
     pub fn delete(&mut self, old: &Row<'_>) -> CaliberResult<bool> {
         debug_assert_eq!(self.event, Event::Delete);
-        self.reset_per_tuple();
+        self.statement.reset_per_row();
         let mut tid = old.slot().tid();
         let mut failure = pg_sys::TM_FailureData::default();
         if self.has_trigger(|t| t.trig_delete_before_row) {
@@ -322,7 +303,7 @@ impl<'t> Writer<'t> {
             let keep = unsafe {
                 ports::exec_br_delete_triggers(
                     self.estate,
-                    &mut *self.epq,
+                    &mut *self.statement.epq,
                     self.target,
                     &mut tid,
                     &mut result,
@@ -363,29 +344,9 @@ impl<'t> Writer<'t> {
         Ok(true)
     }
 
-    /// Prepares the defaults of the columns that the call leaves out.
-    fn prepare_defaults(&mut self, given: &[usize]) {
-        let rel = self.table.rel();
-        let given: Vec<usize> =
-            given.iter().map(|&position| self.table.attno(position) as usize - 1).collect();
-        for (index, attribute) in rel.columns().live() {
-            if given.contains(&index) || attribute.attgenerated != 0 {
-                continue;
-            }
-            // SAFETY: a live attribute of an open relation; null without a default.
-            let node = unsafe { pg_sys::build_column_default(rel.as_ptr(), index as i32 + 1) };
-            if node.is_null() {
-                continue;
-            }
-            // SAFETY: an expression without variables.
-            let expression = unsafe { pg_sys::ExecPrepareExpr(node.cast(), self.estate) };
-            self.defaults.push(Default { index, expression });
-        }
-    }
-
-    fn evaluate(&self, default: &Default) -> (pg_sys::Datum, bool) {
+    fn evaluate(&self, default: &statement::Default) -> (pg_sys::Datum, bool) {
         let mut is_null = true;
-        // SAFETY: made by reset_per_tuple at the latest.
+        // SAFETY: made with the state.
         let context = unsafe { (*self.estate).es_per_tuple_exprcontext };
         // SAFETY: the result lives in the per-tuple memory until the next row.
         let datum =
@@ -444,6 +405,7 @@ impl<'t> Writer<'t> {
 
     /// Enters the stored row into the indexes; the constraints to be checked again later.
     fn insert_index_entries(&mut self, update: bool, only_summarizing: bool) -> *mut pg_sys::List {
+        self.statement.open_indexes();
         // SAFETY: the writer's own target.
         let indexes = unsafe { (*self.target).ri_NumIndices };
         if indexes == 0 {
@@ -464,6 +426,12 @@ impl<'t> Writer<'t> {
         }
     }
 
+    /// Whether the AFTER ROW triggers would find all foreign keys to hold, and have nothing else to
+    /// do.
+    fn keys_hold(&self, hold: impl FnOnce(&ForeignKeys) -> bool) -> bool {
+        self.transition.is_null() && hold(&self.statement.foreign_keys)
+    }
+
     fn has_trigger(&self, which: impl FnOnce(&pg_sys::TriggerDesc) -> bool) -> bool {
         // SAFETY: the writer's own target.
         let triggers = unsafe { (*self.target).ri_TrigDesc };
@@ -481,22 +449,11 @@ impl<'t> Writer<'t> {
         unsafe { (*self.estate).es_snapshot }
     }
 
-    fn reset_per_tuple(&mut self) {
-        // SAFETY: the writer's own state.
-        let mut context = unsafe { (*self.estate).es_per_tuple_exprcontext };
-        if context.is_null() {
-            // SAFETY: the state has no such context yet.
-            context = unsafe { pg_sys::MakePerTupleExprContext(self.estate) };
+    fn fire_before_statement(&self) {
+        if !self.has_trigger(|t| self.event.has_statement_triggers(t)) {
+            return;
         }
-        // SAFETY: valid as long as the state.
-        let memory = unsafe { (*context).ecxt_per_tuple_memory };
-        // SAFETY: nothing of the previous row is used any more.
-        unsafe { pg_sys::MemoryContextReset(memory) };
-    }
-
-    fn fire_before_statement(&mut self) {
         let (estate, target) = (self.estate, self.target);
-        // Without triggers nothing happens.
         match self.event {
             // SAFETY: the writer's own state and target.
             Event::Insert => unsafe { pg_sys::ExecBSInsertTriggers(estate, target) },
@@ -507,9 +464,11 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn fire_after_statement(&mut self) {
+    fn fire_after_statement(&self) {
+        if !self.has_trigger(|t| self.event.has_statement_triggers(t)) {
+            return;
+        }
         let (estate, target, transition) = (self.estate, self.target, self.transition);
-        // Without triggers nothing happens.
         match self.event {
             // SAFETY: the writer's own state and target.
             Event::Insert => unsafe { pg_sys::ExecASInsertTriggers(estate, target, transition) },
@@ -529,57 +488,4 @@ fn judge_result(result: pg_sys::TM_Result::Type) -> CaliberResult<()> {
         T::TM_SelfModified => Err(CaliberError::ModifiedByTrigger),
         _ => Err(CaliberError::Serialization),
     }
-}
-
-/// One range table entry for the table, so that error messages, `UPDATE OF` triggers and index
-/// hints find which columns are written.
-fn init_range_table(table: &Table, estate: *mut pg_sys::EState, updated: &[usize]) {
-    let rel = table.rel();
-    // SAFETY: the tag is that of the struct.
-    let mut entry = unsafe {
-        pgrx::PgBox::<pg_sys::RangeTblEntry>::alloc_node(pg_sys::NodeTag::T_RangeTblEntry)
-    };
-    entry.rtekind = pg_sys::RTEKind::RTE_RELATION;
-    entry.relid = rel.oid();
-    entry.relkind = rel.class().relkind;
-    entry.rellockmode = pg_sys::RowExclusiveLock as i32;
-    let entry = entry.into_pg();
-    let mut permissions = std::ptr::null_mut();
-    // SAFETY: makes a permission entry for the range table entry and numbers it.
-    let permission = unsafe { pg_sys::addRTEPermissionInfo(&mut permissions, entry) };
-    let mut columns = std::ptr::null_mut();
-    for &position in updated {
-        let number = i32::from(table.attno(position)) - pg_sys::FirstLowInvalidHeapAttributeNumber;
-        // SAFETY: a set, or null for the empty one.
-        columns = unsafe { pg_sys::bms_add_member(columns, number) };
-    }
-    // SAFETY: the permission entry was just made.
-    unsafe { (*permission).updatedCols = columns };
-    // SAFETY: a list of one entry in the state's memory.
-    let entries = unsafe { pg_sys::lappend(std::ptr::null_mut(), entry.cast()) };
-    // SAFETY: both lists live in the state's memory.
-    unsafe { ports::exec_init_range_table(estate, entries, permissions) };
-}
-
-/// The table as the executor's result relation, known to the state so that AFTER triggers find it.
-fn init_target(table: &Table, estate: *mut pg_sys::EState) -> *mut pg_sys::ResultRelInfo {
-    // SAFETY: the tag is that of the struct.
-    let target = unsafe {
-        pgrx::PgBox::<pg_sys::ResultRelInfo>::alloc_node(pg_sys::NodeTag::T_ResultRelInfo)
-    }
-    .into_pg();
-    // SAFETY: an open table, the first entry of the range table.
-    unsafe {
-        pg_sys::InitResultRelInfo(target, table.rel().as_ptr(), 1, std::ptr::null_mut(), 0);
-    }
-    // SAFETY: the state was just made.
-    let state = unsafe { &mut *estate };
-    // SAFETY: the list lives in the state's memory.
-    state.es_opened_result_relations =
-        unsafe { pg_sys::lappend(state.es_opened_result_relations, target.cast()) };
-    // SAFETY: raises in parallel mode; marks the command id as used.
-    state.es_output_cid = unsafe { pg_sys::GetCurrentCommandId(true) };
-    // SAFETY: the caller holds an active snapshot until the statement ends.
-    state.es_snapshot = unsafe { pg_sys::GetActiveSnapshot() };
-    target
 }
