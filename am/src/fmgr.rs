@@ -11,7 +11,7 @@ use crate::pg::report::or_raise;
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
 use crate::table::Table;
-use crate::table::row::{Composite, columns_of};
+use crate::table::row::{Composite, columns_of, tuple_in_order};
 use pgrx_pg_sys as pg_sys;
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -87,6 +87,12 @@ pub struct ResultSet<'a> {
 impl ResultSet<'_> {
     /// Adds the row in the slot.
     pub fn put_row(&mut self, table: &Table, slot: Slot<'_>) {
+        if let Some(tuple) = tuple_in_order(table, slot) {
+            self.assert_width(table.entity().columns.len());
+            // SAFETY: the store copies the tuple, which has the attributes of the declared row.
+            unsafe { pg_sys::tuplestore_puttuple(self.store, tuple) };
+            return;
+        }
         let mut columns = columns_of(table, slot);
         self.put_raw(
             table.entity().columns.len(),
@@ -103,11 +109,15 @@ impl ResultSet<'_> {
 
     /// Adds a row of `width` values.
     fn put_raw(&mut self, width: usize, values: *mut pg_sys::Datum, nulls: *mut bool) {
+        self.assert_width(width);
+        // SAFETY: the store copies the values, of which there are as many as attributes.
+        unsafe { pg_sys::tuplestore_putvalues(self.store, self.desc, values, nulls) };
+    }
+
+    fn assert_width(&self, width: usize) {
         // SAFETY: made by InitMaterializedSRF.
         let declared = unsafe { (*self.desc).natts };
         assert_eq!(width, declared as usize, "the install script declares another row");
-        // SAFETY: the store copies the values, of which there are as many as attributes.
-        unsafe { pg_sys::tuplestore_putvalues(self.store, self.desc, values, nulls) };
     }
 }
 

@@ -1,6 +1,6 @@
 //! Agent: who works here.
 
-use super::update::{mutate, parse_changes, plainly, unknown, write_and};
+use super::update::{mutate_alone, mutate_alone_and, parse_changes};
 use super::{create, get, get_many, list, open, required};
 use crate::entity::AGENT;
 use crate::entity::agent::{column, path};
@@ -10,9 +10,8 @@ use caliber_am::pg::clock::{self, Interval};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Access;
-use caliber_am::table::lock::RowLock;
 use caliber_am::table::lookup::equal;
-use caliber_am::table::row::Composite;
+use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::Given;
 use uuid::Uuid;
 
@@ -70,16 +69,15 @@ fn caliber_agent_get_many(call: &Call<'_>, ids: Value<'_>) -> CaliberResult<SetD
 
 fn caliber_agent_heartbeat(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Timestamptz>> {
     let table = open(AGENT, Access::UPDATE)?;
-    let id = required("id", id)?;
-    let snapshot = ActiveSnapshot::for_write();
-    let row = table
-        .lock_by_id(id, RowLock::NoKeyUpdate, &snapshot)?
-        .ok_or_else(|| unknown(&table, id))?;
-    // Read after the lock, so that heartbeats which waited for each other rise.
-    let now = clock::now();
-    let mut changes = Given::new();
-    changes.set(column::LAST_HEARTBEAT, Value::int8(now));
-    write_and(&table, &row, &changes, |_| Ok(Timestamptz(now)))
+    // The clock is read again when another heartbeat was faster, so that they rise.
+    let beat = |_: &Row<'_>, given: &mut Given<'_>| {
+        given.set(column::LAST_HEARTBEAT, Value::int8(clock::now()));
+        Ok(())
+    };
+    let beaten = mutate_alone_and(&table, id, None, beat, |slot| {
+        Ok(slot.get(table.attno(column::LAST_HEARTBEAT)).as_i64())
+    })?;
+    Ok(beaten.flatten().map(Timestamptz))
 }
 
 fn caliber_agent_set_status(
@@ -90,7 +88,7 @@ fn caliber_agent_set_status(
 ) -> CaliberResult<Option<Composite>> {
     let table = open(AGENT, Access::UPDATE)?;
     let wanted = required("status", status.as_oid())?;
-    mutate(&table, id, expected_version, plainly(&table), |row, given| {
+    mutate_alone(&table, id, expected_version, |row, given| {
         if row.get(column::STATUS).as_oid() != Some(wanted) {
             given.set(column::STATUS, status);
         }
@@ -106,7 +104,7 @@ fn caliber_agent_update(
 ) -> CaliberResult<Option<Composite>> {
     let table = open(AGENT, Access::UPDATE)?;
     let changes = parse_changes(&table, UPDATABLE, changes)?;
-    mutate(&table, id, expected_version, plainly(&table), |_, given| {
+    mutate_alone(&table, id, expected_version, |_, given| {
         given.extend(&changes);
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! What artifacts and notes share: they have an embedding to be found by, they expire, and they
 //! are superseded by what replaces them.
 
-use super::update::{Locked, mutate, parse_changes, plainly, unknown, write};
+use super::update::{Locked, mutate_alone, parse_changes, unknown, write};
 use super::{list, open, required};
 use crate::entity::{ARTIFACT, NOTE, artifact, note};
 use caliber_am::error::{CaliberError, CaliberResult};
@@ -96,7 +96,7 @@ impl Knowledge {
     ) -> CaliberResult<Option<Composite>> {
         let table = open(self.entity, Access::UPDATE)?;
         let changes = parse_changes(&table, self.updatable, changes)?;
-        mutate(&table, id, expected_version, plainly(&table), |_, given| {
+        mutate_alone(&table, id, expected_version, |_, given| {
             given.extend(&changes);
             given.set_unless_null(self.embedding, embedding);
             Ok(())

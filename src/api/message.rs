@@ -2,7 +2,7 @@
 
 use super::agent::{known_type_of, type_of};
 use super::queue::Queue;
-use super::update::{mutate, plainly, require_state};
+use super::update::{mutate_alone, require_state};
 use super::{get, get_many, list, open, required};
 use crate::entity::MESSAGE;
 use crate::entity::message::{column, path};
@@ -204,7 +204,7 @@ fn caliber_message_acknowledge(
 ) -> CaliberResult<Option<Composite>> {
     let table = open(MESSAGE, Access::UPDATE)?;
     let receipt = Receipt::from_arguments(agent_id, receipt)?;
-    mutate(&table, message_id, None, plainly(&table), |row, given| {
+    mutate_alone(&table, message_id, None, |row, given| {
         // A repeated call whose first answer got lost.
         if receipt.is_of(row, "acknowledged") {
             return Ok(());
@@ -227,7 +227,7 @@ fn caliber_message_release(
     let table = open(MESSAGE, Access::UPDATE)?;
     let receipt = Receipt::from_arguments(agent_id, receipt)?;
     let delay = required("delay", delay)?.not_negative("delay")?;
-    mutate(&table, message_id, None, plainly(&table), |row, given| {
+    mutate_alone(&table, message_id, None, |row, given| {
         receipt.check(row)?;
         given
             .set(column::STATUS, table.enum_value(column::STATUS, "pending")?)
@@ -246,7 +246,7 @@ fn caliber_message_redrive(
     let table = open(MESSAGE, Access::UPDATE)?;
     list::count("deliveries", deliveries)?;
     let further = deliveries.unwrap_or(0);
-    mutate(&table, message_id, None, plainly(&table), |row, given| {
+    mutate_alone(&table, message_id, None, |row, given| {
         let id = row.get(column::MESSAGE_ID).as_uuid().unwrap_or_default();
         require_state(row, id, column::STATUS, &["dead"])?;
         let now = clock::now();

@@ -1,7 +1,7 @@
 //! Note: knowledge across trajectories.
 
 use super::knowledge::NOTES;
-use super::update::{mutate, plainly};
+use super::update::mutate_alone;
 use super::{create, get, get_many, list, open, required};
 use crate::entity::NOTE;
 use crate::entity::note::{column, path};
@@ -67,7 +67,7 @@ fn caliber_note_get_many(call: &Call<'_>, ids: Value<'_>) -> CaliberResult<SetDo
 
 fn caliber_note_touch(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
     let table = open(NOTE, Access::UPDATE)?;
-    mutate(&table, id, None, plainly(&table), |row, given| {
+    mutate_alone(&table, id, None, |row, given| {
         let count = row.get(column::ACCESS_COUNT).as_i64().unwrap_or(0);
         given
             .set(column::ACCESS_COUNT, Value::int8(count.saturating_add(1)))

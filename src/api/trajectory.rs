@@ -1,7 +1,7 @@
 //! Trajectory: a task.
 
 use super::fences::new_fence;
-use super::update::{Locked, mutate, parse_changes, unknown};
+use super::update::{Locked, mutate, mutate_alone, parse_changes, unknown};
 use super::{create, get, get_many, list, open, required};
 use crate::entity::trajectory::{column, path};
 use crate::entity::{SCOPE, TRAJECTORY, TURN};
@@ -14,7 +14,7 @@ use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::lock::RowLock;
 use caliber_am::table::lookup::{Order, equal};
-use caliber_am::table::row::Composite;
+use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::{Event, Given, Writer};
 use caliber_am::table::{Access, Table};
 use uuid::Uuid;
@@ -156,8 +156,7 @@ fn caliber_trajectory_update(
 ) -> CaliberResult<Option<Composite>> {
     let table = open(TRAJECTORY, Access::UPDATE)?;
     let changes = parse_changes(&table, UPDATABLE, changes)?;
-    let lock = |id, snapshot: &_| lock(&table, id, fence, snapshot);
-    mutate(&table, id, expected_version, lock, |_, given| {
+    mutate_fenced(&table, id, expected_version, fence, |_, given| {
         given.extend(&changes);
         Ok(())
     })
@@ -173,8 +172,7 @@ fn caliber_trajectory_set_status(
 ) -> CaliberResult<Option<Composite>> {
     let table = open(TRAJECTORY, Access::UPDATE)?;
     let status_oid = required("status", status.as_oid())?;
-    let lock = |id, snapshot: &_| lock(&table, id, fence, snapshot);
-    mutate(&table, id, expected_version, lock, |row, given| {
+    mutate_fenced(&table, id, expected_version, fence, |row, given| {
         given.set_unless_null(column::OUTCOME, outcome);
         if row.get(column::STATUS).as_oid() != Some(status_oid) {
             given.set(column::STATUS, status);
@@ -185,6 +183,25 @@ fn caliber_trajectory_set_status(
             given.set(column::COMPLETED_AT, completed_at);
         }
         Ok(())
+    })
+}
+
+/// A mutation of a trajectory by a writer who gives this fence. Without one it depends on nothing
+/// but the row; a new one has to be proved while the row is locked.
+fn mutate_fenced<'v>(
+    table: &Table,
+    id: Option<Uuid>,
+    expected_version: Option<i64>,
+    fence: Option<i64>,
+    change: impl Fn(&Row<'_>, &mut Given<'v>) -> CaliberResult<()>,
+) -> CaliberResult<Option<Composite>> {
+    if fence.is_some() {
+        let lock = |id, snapshot: &_| lock(table, id, fence, snapshot);
+        return mutate(table, id, expected_version, lock, change);
+    }
+    mutate_alone(table, id, expected_version, |row, given| {
+        new_fence(row, row.get(0).as_uuid().unwrap_or_default(), None)?;
+        change(row, given)
     })
 }
 

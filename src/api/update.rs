@@ -11,7 +11,7 @@ use caliber_am::pg::value::Value;
 use caliber_am::table::Table;
 use caliber_am::table::lock::RowLock;
 use caliber_am::table::row::{Composite, Row, composite};
-use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::writer::{Event, Given, Updated, Writer};
 use uuid::Uuid;
 
 /// A locked row, and the changes that its lock brings with it: a fence to be remembered.
@@ -36,6 +36,74 @@ pub fn mutate<'t, 'v>(
     check_version(table, &row, id, expected_version)?;
     change(&row, &mut changes)?;
     write(table, &row, &changes)
+}
+
+/// A mutation of one row that depends on nothing but the row itself. Returns the new row; without
+/// changes, the row as it is. `None`: a BEFORE trigger left the update out.
+///
+/// The row is written without being locked first, since most often nobody else wants it. When
+/// somebody was faster, `change` is asked again, for the row as it is then, and locked.
+///
+/// # Errors
+/// As [`mutate`].
+pub fn mutate_alone<'v>(
+    table: &Table,
+    id: Option<Uuid>,
+    expected_version: Option<i64>,
+    change: impl Fn(&Row<'_>, &mut Given<'v>) -> CaliberResult<()>,
+) -> CaliberResult<Option<Composite>> {
+    mutate_alone_and(table, id, expected_version, change, |slot| composite(table, slot))
+}
+
+/// As [`mutate_alone`], and returns what is read from the new row.
+///
+/// # Errors
+/// As [`mutate`], and those of the reading.
+pub fn mutate_alone_and<'v, R>(
+    table: &Table,
+    id: Option<Uuid>,
+    expected_version: Option<i64>,
+    change: impl Fn(&Row<'_>, &mut Given<'v>) -> CaliberResult<()>,
+    read: impl Fn(Slot<'_>) -> CaliberResult<R>,
+) -> CaliberResult<Option<R>> {
+    let id = required("id", id)?;
+    let changes_of = |row: &Row<'_>| {
+        let mut changes = Given::new();
+        check_version(table, row, id, expected_version)?;
+        change(row, &mut changes)?;
+        Ok(changes)
+    };
+    if Writer::can_try_update(table) {
+        let snapshot = ActiveSnapshot::for_write();
+        let row = table.get(id, &snapshot)?.ok_or_else(|| unknown(table, id))?;
+        let changes: Given<'_> = changes_of(&row)?;
+        if changes.is_empty() {
+            return read(row.slot()).map(Some);
+        }
+        let mut writer = begin(table, &changes);
+        let result = match writer.update_version(&row, &changes)? {
+            Updated::Stored(slot) => Some(read(slot)?),
+            Updated::LeftOut | Updated::TooLate => None,
+        };
+        writer.finish();
+        if result.is_some() {
+            return Ok(result);
+        }
+    }
+    let snapshot = ActiveSnapshot::for_write();
+    let row = table.lock_by_id(id, RowLock::NoKeyUpdate, &snapshot)?;
+    let row = row.ok_or_else(|| unknown(table, id))?;
+    let changes = changes_of(&row)?;
+    if changes.is_empty() {
+        return read(row.slot()).map(Some);
+    }
+    write_and(table, &row, &changes, read)
+}
+
+/// Begins the update of a row by these changes.
+fn begin<'t>(table: &'t Table, changes: &Given<'_>) -> Writer<'t> {
+    let columns: Vec<usize> = changes.iter().map(|(position, _)| position).collect();
+    Writer::begin(table, Event::Update, &columns)
 }
 
 /// Refuses when the caller has seen another version of the row: 55006, with the current one.
@@ -111,8 +179,7 @@ pub fn write_and<R>(
     changes: &Given<'_>,
     read: impl FnOnce(Slot<'_>) -> CaliberResult<R>,
 ) -> CaliberResult<Option<R>> {
-    let columns: Vec<usize> = changes.iter().map(|(position, _)| position).collect();
-    let mut writer = Writer::begin(table, Event::Update, &columns);
+    let mut writer = begin(table, changes);
     let result = writer.update(row, changes)?.map(read).transpose()?;
     writer.finish();
     Ok(result)

@@ -260,6 +260,19 @@ pub unsafe fn tuple_desc_attr(
     }
 }
 
+/// Whether rows store the attribute: it is not a generated column that is computed when it is read.
+pub fn is_stored_attribute(attribute: &pg_sys::FormData_pg_attribute) -> bool {
+    #[cfg(feature = "pg18")]
+    {
+        attribute.attgenerated as u8 != pg_sys::ATTRIBUTE_GENERATED_VIRTUAL
+    }
+    #[cfg(not(feature = "pg18"))]
+    {
+        let _ = attribute;
+        true
+    }
+}
+
 /// The transaction that deleted or updated the tuple, lockers aside.
 ///
 /// # Safety

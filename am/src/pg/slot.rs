@@ -115,18 +115,38 @@ impl<'s> Slot<'s> {
         unsafe { pg_sys::ExecStoreVirtualTuple(self.pointer) };
     }
 
+    /// The stored row in the slot, if it is there whole: with all attributes of the table as it is
+    /// now, none of them in the toast table. Valid as long as the slot holds it.
+    pub fn whole_tuple(self) -> Option<pg_sys::HeapTuple> {
+        let tuple = self.tuple()?;
+        // SAFETY: a tuple that the slot holds.
+        let header = unsafe { (*tuple).t_data };
+        // SAFETY: as above.
+        let header = unsafe { &*header };
+        let has_external = u32::from(header.t_infomask) & pg_sys::HEAP_HASEXTERNAL != 0;
+        let natts = u32::from(header.t_infomask2) & pg_sys::HEAP_NATTS_MASK;
+        (!has_external && natts as usize == self.width()).then_some(tuple)
+    }
+
+    /// The tuple that the slot's row was read from or formed into.
+    fn tuple(self) -> Option<pg_sys::HeapTuple> {
+        if !std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
+            return None;
+        }
+        let slot = self.pointer.cast::<pg_sys::BufferHeapTupleTableSlot>();
+        // SAFETY: a slot with these operations has this layout.
+        let tuple = unsafe { (*slot).base.tuple };
+        (!tuple.is_null()).then_some(tuple)
+    }
+
     /// Whether the values in the slot's arrays are the row itself, not extracted from a tuple.
     fn is_virtual(self) -> bool {
         if std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsVirtual) {
             return true;
         }
-        if !std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple) {
-            return false;
-        }
-        let slot = self.pointer.cast::<pg_sys::BufferHeapTupleTableSlot>();
-        // SAFETY: a slot with these operations has this layout.
-        let tuple = unsafe { (*slot).base.tuple };
-        tuple.is_null()
+        let is_buffered =
+            std::ptr::eq(self.data().tts_ops, &raw const pg_sys::TTSOpsBufferHeapTuple);
+        is_buffered && self.tuple().is_none()
     }
 
     /// Sets by-value attributes (by index from 0) of the row in the slot, leaving the others.

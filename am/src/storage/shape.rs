@@ -22,6 +22,9 @@ pub struct Shape {
     attnos: [i16; Entity::MAX_COLUMNS],
     /// The composite type that stands for a row of the entity.
     row_type: pg_sys::Oid,
+    /// Whether the columns are the entity's alone and in its order, each stored: then a stored row
+    /// is laid out as a value of the row type is.
+    is_in_order: bool,
     /// The enum values of the entity's states, by their position.
     states: [pg_sys::Oid; Entity::MAX_STATES],
 }
@@ -62,6 +65,11 @@ impl Shape {
     /// The composite type that stands for a row of the entity; `None` when the extension lost it.
     pub fn row_type(&self) -> Option<pg_sys::Oid> {
         (self.row_type != pg_sys::InvalidOid).then_some(self.row_type)
+    }
+
+    /// Whether a stored row is laid out as a value of the row type is.
+    pub const fn is_in_order(&self) -> bool {
+        self.is_in_order
     }
 
     /// The attribute number of the column at this position of the entity.
@@ -169,6 +177,7 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
         checked_at: 0,
         attnos: [0; Entity::MAX_COLUMNS],
         row_type: pg_sys::InvalidOid,
+        is_in_order: false,
         states: [pg_sys::InvalidOid; Entity::MAX_STATES],
     };
     let Some(model) = model() else {
@@ -194,6 +203,11 @@ fn build(rel: Rel<'_>) -> CaliberResult<Shape> {
             find_column(rel, namespace, entity, position)?
         };
     }
+    let columns = rel.columns();
+    shape.is_in_order = columns.len() == entity.columns.len()
+        && columns.live().all(|(index, attribute)| {
+            shape.attnos[index] as usize == index + 1 && ports::is_stored_attribute(attribute)
+        });
     if let Some(state) = entity.position_of(Change::State)
         && let ColumnType::Enum(name) = entity.columns[state].ty
     {

@@ -4,9 +4,10 @@ use super::Table;
 use crate::error::{CaliberError, CaliberResult};
 use crate::model::Entity;
 use crate::pg::slot::{OwnedSlot, Slot};
-use crate::pg::types;
 use crate::pg::value::Value;
+use crate::pg::{invalidation, types};
 use pgrx_pg_sys as pg_sys;
+use std::cell::RefCell;
 
 /// A row in a slot of its own.
 pub struct Row<'t> {
@@ -19,8 +20,10 @@ impl<'t> Row<'t> {
         Self { table, slot }
     }
 
-    /// The entity's column at `position`.
+    /// The entity's column at `position`. Whoever reads one column most often reads others, or
+    /// writes the row, so all are extracted at once.
     pub fn get(&self, position: usize) -> Value<'_> {
+        self.slot.slot().deform();
         self.slot.slot().get(self.table.attno(position))
     }
 
@@ -77,12 +80,23 @@ pub(crate) fn columns_of(table: &Table, slot: Slot<'_>) -> RawColumns {
     columns
 }
 
+/// The stored row in the slot, if it is laid out as a value of the row type and can be copied as it
+/// is. Valid as long as the slot holds it.
+pub(crate) fn tuple_in_order(table: &Table, slot: Slot<'_>) -> Option<pg_sys::HeapTuple> {
+    if table.shape().is_in_order() { slot.whole_tuple() } else { None }
+}
+
 /// Forms a value of the entity's row type from a row of its table.
 ///
 /// # Errors
 /// 42P16 when the row type is not the entity's any more.
 pub fn composite(table: &Table, slot: Slot<'_>) -> CaliberResult<Composite> {
     let row_type = RowType::of(table)?;
+    if let Some(tuple) = tuple_in_order(table, slot) {
+        // SAFETY: the tuple has the attributes of the row type (RowType::of), none of them
+        // external; the copy is labelled with the type.
+        return Ok(Composite(unsafe { pg_sys::heap_copy_tuple_as_datum(tuple, row_type.desc) }));
+    }
     let mut columns = columns_of(table, slot);
     // SAFETY: as many values as the descriptor has attributes, of their types (RowType::of).
     let tuple = unsafe {
@@ -103,7 +117,16 @@ struct RowType {
     desc: pg_sys::TupleDesc,
 }
 
+thread_local! {
+    /// The row types that were looked at: the table's
+    /// [`Shape::generation`](crate::storage::shape::Shape::generation), and when, by
+    /// [`invalidation::seen`]. One for each table.
+    static CHECKED: RefCell<Vec<(u64, u64)>> = const { RefCell::new(Vec::new()) };
+}
+
 impl RowType {
+    /// # Errors
+    /// 42P16 when the row type is not the entity's any more.
     fn of(table: &Table) -> CaliberResult<Self> {
         let entity = table.entity();
         let lost = |found: String| CaliberError::ColumnType {
@@ -117,15 +140,30 @@ impl RowType {
         // SAFETY: raises when the type is not a composite one.
         let desc = unsafe { pg_sys::lookup_rowtype_tupdesc(oid, -1) };
         let row_type = Self { desc };
+        let now = (table.shape().generation(), invalidation::seen());
+        if CHECKED.with_borrow(|checked| checked.contains(&now)) {
+            return Ok(row_type);
+        }
+        if !row_type.fits(table) {
+            return Err(lost(types::format_type(oid)));
+        }
+        CHECKED.with_borrow_mut(|checked| {
+            checked.retain(|&(generation, seen)| generation != now.0 && seen == now.1);
+            checked.push(now);
+        });
+        Ok(row_type)
+    }
+
+    /// Whether its attributes are the entity's columns.
+    fn fits(&self, table: &Table) -> bool {
         // SAFETY: referenced by this guard.
-        let columns = unsafe { crate::pg::relation::Columns::from_raw(desc) };
+        let columns = unsafe { crate::pg::relation::Columns::from_raw(self.desc) };
         // The key is a domain over uuid in the table and plain uuid in the row type.
-        let same = columns.len() == entity.columns.len()
+        columns.len() == table.entity().columns.len()
             && (1..columns.len()).all(|i| {
                 let own = table.rel().columns().get(table.attno(i) as usize - 1);
                 columns.get(i).atttypid == own.atttypid
-            });
-        if same { Ok(row_type) } else { Err(lost(types::format_type(oid))) }
+            })
     }
 }
 

@@ -185,6 +185,11 @@ impl Statement {
         }
     }
 
+    /// Whether the table has no triggers but those of foreign keys.
+    pub const fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// Makes the memory of one row free for the next.
     pub fn reset_per_row(&self) {
         // SAFETY: made with the state.

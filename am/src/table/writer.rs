@@ -113,6 +113,8 @@ pub struct Writer<'t> {
     target: *mut pg_sys::ResultRelInfo,
     slot: Slot<'t>,
     transition: *mut pg_sys::TransitionCaptureState,
+    /// Whether AFTER triggers can be queued.
+    queues: bool,
 }
 
 impl<'t> Writer<'t> {
@@ -122,14 +124,8 @@ impl<'t> Writer<'t> {
     /// The caller holds an active snapshot until [`Writer::finish`].
     pub fn begin(table: &'t Table, event: Event, columns: &[usize]) -> Self {
         let statement = Statement::begin(table, event, columns);
-        // SAFETY: ended in `finish`, or by the abort.
-        unsafe { pg_sys::AfterTriggerBeginQuery() };
-        let triggers = table.rel().data().trigdesc;
-        // SAFETY: an open relation; null triggers give null.
-        let transition = unsafe {
-            pg_sys::MakeTransitionCaptureState(triggers, table.rel().oid(), event.command())
-        };
-        let writer = Self {
+        let is_plain = statement.is_plain();
+        let mut writer = Self {
             table,
             event,
             estate: statement.estate,
@@ -137,17 +133,33 @@ impl<'t> Writer<'t> {
             // SAFETY: the statement owns the slot, and the writer the statement.
             slot: unsafe { Slot::from_raw(statement.slot) },
             statement,
-            transition,
+            transition: std::ptr::null_mut(),
+            queues: false,
         };
-        writer.fire_before_statement();
+        if !is_plain {
+            writer.begin_queueing();
+            writer.transition = capture_transition(table, event);
+            writer.fire_before_statement();
+        }
         writer
+    }
+
+    /// Makes AFTER triggers wait for the end of the statement. Where foreign keys are all that there
+    /// is to fire, most often there is nothing to wait for.
+    fn begin_queueing(&mut self) {
+        if !std::mem::replace(&mut self.queues, true) {
+            // SAFETY: ended in `finish`, or by the abort.
+            unsafe { pg_sys::AfterTriggerBeginQuery() };
+        }
     }
 
     /// Ends the statement: AFTER triggers, foreign keys among them, and its command counter.
     pub fn finish(self) {
         self.fire_after_statement();
-        // SAFETY: begun by `begin`; fires the queued triggers.
-        unsafe { pg_sys::AfterTriggerEndQuery(self.estate) };
+        if self.queues {
+            // SAFETY: begun by this writer; fires the queued triggers.
+            unsafe { pg_sys::AfterTriggerEndQuery(self.estate) };
+        }
         self.statement.end();
         // SAFETY: not in parallel mode (checked when the table was opened).
         unsafe { pg_sys::CommandCounterIncrement() };
@@ -189,6 +201,7 @@ impl<'t> Writer<'t> {
         }
         let recheck = self.insert_index_entries(false, false);
         if !self.keys_hold(|keys| keys.hold_for_inserted(self.table, self.slot)) {
+            self.begin_queueing();
             // SAFETY: queues the AFTER triggers for the stored row.
             unsafe {
                 pg_sys::ExecARInsertTriggers(
@@ -209,6 +222,32 @@ impl<'t> Writer<'t> {
     /// # Errors
     /// 40001 in REPEATABLE READ and SERIALIZABLE when somebody else was faster.
     pub fn update(&mut self, old: &Row<'_>, given: &Given<'_>) -> CaliberResult<Option<Slot<'_>>> {
+        match self.update_version(old, given)? {
+            Updated::Stored(slot) => Ok(Some(slot)),
+            Updated::LeftOut => Ok(None),
+            Updated::TooLate => Err(CaliberError::Serialization),
+        }
+    }
+
+    /// Whether an update may be tried by [`Writer::update_version`] and, when it comes too late, made
+    /// again: the table has no triggers that would have fired.
+    pub fn can_try_update(table: &Table) -> bool {
+        let triggers = table.rel().data().trigdesc;
+        // SAFETY: null, or valid as long as the relcache entry is.
+        let triggers = unsafe { triggers.as_ref() };
+        !triggers
+            .is_some_and(|t| t.trig_update_before_row || Event::Update.has_statement_triggers(t))
+    }
+
+    /// As [`Writer::update`], for a version of the row that was found and not locked.
+    ///
+    /// # Errors
+    /// 40001, as [`Writer::update`]; 27000 when a trigger has changed the row.
+    pub fn update_version(
+        &mut self,
+        old: &Row<'_>,
+        given: &Given<'_>,
+    ) -> CaliberResult<Updated<'_>> {
         debug_assert_eq!(self.event, Event::Update);
         self.statement.reset_per_row();
         let (values, nulls) = old.slot().deform();
@@ -237,7 +276,7 @@ impl<'t> Writer<'t> {
             };
             if !keep {
                 judge_result(result)?;
-                return Ok(None);
+                return Ok(Updated::LeftOut);
             }
         }
         self.complete_and_check();
@@ -260,6 +299,9 @@ impl<'t> Writer<'t> {
                 &mut update_indexes,
             )
         };
+        if !ports::isolation_uses_xact_snapshot() && is_too_late(result) {
+            return Ok(Updated::TooLate);
+        }
         judge_result(result)?;
         let recheck = match update_indexes {
             pg_sys::TU_UpdateIndexes::TU_None => std::ptr::null_mut(),
@@ -269,6 +311,7 @@ impl<'t> Writer<'t> {
         };
         let hold = |keys: &ForeignKeys| keys.hold_for_updated(self.table, old.slot(), self.slot);
         if !keys_stand && !self.keys_hold(hold) {
+            self.begin_queueing();
             // SAFETY: queues the AFTER triggers for the old and the new version.
             unsafe {
                 pg_sys::ExecARUpdateTriggers(
@@ -285,7 +328,7 @@ impl<'t> Writer<'t> {
                 );
             }
         }
-        Ok(Some(self.slot))
+        Ok(Updated::Stored(self.slot))
     }
 
     /// Deletes a row that the caller has locked; false: a BEFORE trigger left it out.
@@ -330,6 +373,7 @@ impl<'t> Writer<'t> {
             )
         };
         judge_result(result)?;
+        self.begin_queueing();
         // SAFETY: queues the AFTER triggers for the deleted version.
         unsafe {
             pg_sys::ExecARDeleteTriggers(
@@ -480,7 +524,31 @@ impl<'t> Writer<'t> {
     }
 }
 
-/// What heap says of a version that this transaction has locked before.
+/// What transition tables need to see of the rows; null when there are none.
+fn capture_transition(table: &Table, event: Event) -> *mut pg_sys::TransitionCaptureState {
+    let rel = table.rel();
+    let triggers = rel.data().trigdesc;
+    // SAFETY: an open relation; null triggers give null.
+    unsafe { pg_sys::MakeTransitionCaptureState(triggers, rel.oid(), event.command()) }
+}
+
+/// What became of an update.
+pub enum Updated<'s> {
+    /// The slot holds the new version.
+    Stored(Slot<'s>),
+    /// A BEFORE trigger left it out.
+    LeftOut,
+    /// Somebody else has changed or deleted the row: nothing was done.
+    TooLate,
+}
+
+/// Whether somebody else was faster.
+fn is_too_late(result: pg_sys::TM_Result::Type) -> bool {
+    use pg_sys::TM_Result as T;
+    matches!(result, T::TM_Updated | T::TM_Deleted)
+}
+
+/// What heap says of a version that this transaction was to write.
 fn judge_result(result: pg_sys::TM_Result::Type) -> CaliberResult<()> {
     use pg_sys::TM_Result as T;
     match result {
