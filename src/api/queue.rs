@@ -2,6 +2,7 @@
 
 use crate::entity::message::{column, path};
 use caliber_am::error::CaliberResult;
+use caliber_am::model::Path;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Table;
@@ -40,57 +41,88 @@ impl<'t> Queue<'t> {
         mut see: impl FnMut(&IndexScan<'_>) -> CaliberResult<bool>,
     ) -> CaliberResult<()> {
         let first = from.and_then(|from| PRIORITIES.iter().position(|p| *p == from)).unwrap_or(0);
+        let mut lanes = [
+            Lane::to(self.messages, path::TO_AGENT, Value::uuid(self.agent))?,
+            Lane::to(self.messages, path::TO_TYPE, Value::text(&self.agent_type)?)?,
+        ];
         for priority in &PRIORITIES[first..] {
             let value = self.messages.enum_value(column::PRIORITY, priority)?;
-            let mut lanes = Vec::new();
-            for (path, receiver) in [
-                (path::TO_AGENT, Value::uuid(self.agent)),
-                (path::TO_TYPE, Value::text(&self.agent_type)?),
-            ] {
-                let mut conditions = vec![equal(receiver), equal(value)];
-                conditions.extend(visible(priority));
-                let scan = self.messages.scan(path, &conditions, Order::Ascending, snapshot)?;
-                lanes.extend(Lane::of(self.messages, scan));
+            for lane in &mut lanes {
+                lane.start(value, visible(priority), snapshot)?;
             }
-            while let Some(next) = (0..lanes.len()).min_by_key(|&i| lanes[i].place) {
-                if !see(&lanes[next].scan)? {
+            while let Some(next) = next_of(&mut lanes) {
+                let Some(scan) = &next.scan else { break };
+                if !see(scan)? {
                     return Ok(());
                 }
-                if !lanes[next].advance(self.messages) {
-                    lanes.remove(next);
-                }
+                next.advance();
             }
         }
         Ok(())
     }
 }
 
-/// One receiver's messages of one priority, standing on a waiting one.
+/// The lane whose next message comes first.
+fn next_of<'l, 't>(lanes: &'l mut [Lane<'t>]) -> Option<&'l mut Lane<'t>> {
+    let standing = lanes.iter_mut().filter(|lane| lane.place.is_some());
+    standing.min_by_key(|lane| lane.place)
+}
+
+/// One receiver's messages, of one priority after the other.
 struct Lane<'t> {
-    scan: IndexScan<'t>,
-    place: Place,
+    messages: &'t Table,
+    path: Path,
+    receiver: Value<'t>,
+    /// The states of a waiting message.
+    waiting: [Value<'static>; 2],
+    /// Begun with the first priority.
+    scan: Option<IndexScan<'t>>,
+    /// The waiting message that the scan stands on.
+    place: Option<Place>,
 }
 
 impl<'t> Lane<'t> {
-    fn of(messages: &Table, scan: IndexScan<'t>) -> Option<Self> {
-        let mut lane = Self { scan, place: (0, Uuid::nil()) };
-        lane.advance(messages).then_some(lane)
+    fn to(messages: &'t Table, path: Path, receiver: Value<'t>) -> CaliberResult<Self> {
+        let state = |label| messages.enum_value(column::STATUS, label);
+        let waiting = [state("pending")?, state("delivered")?];
+        Ok(Self { messages, path, receiver, waiting, scan: None, place: None })
     }
 
-    /// Goes to the next waiting message; false when there is none. A full index serves the path
-    /// too, so the state is looked at again.
-    fn advance(&mut self, messages: &Table) -> bool {
-        while let Some(slot) = self.scan.next() {
-            let get = |position| slot.get(messages.attno(position));
-            let status = get(column::STATUS).as_enum_label();
-            if matches!(status.as_deref(), Some("pending" | "delivered")) {
-                self.place = (
-                    get(column::VISIBLE_AT).as_i64().unwrap_or(0),
-                    get(column::MESSAGE_ID).as_uuid().unwrap_or_default(),
-                );
-                return true;
+    /// Goes to the first waiting message of a priority.
+    fn start(
+        &mut self,
+        priority: Value<'_>,
+        visible: Option<Condition<'_>>,
+        snapshot: &ActiveSnapshot,
+    ) -> CaliberResult<()> {
+        let mut conditions = vec![equal(self.receiver), equal(priority)];
+        conditions.extend(visible);
+        match &mut self.scan {
+            Some(scan) if scan.conditions() == conditions.len() => scan.restart(&conditions),
+            scan => {
+                let path = self.path;
+                *scan = Some(self.messages.scan(path, &conditions, Order::Ascending, snapshot)?);
             }
         }
-        false
+        self.advance();
+        Ok(())
+    }
+
+    /// Goes to the next waiting message, if there is one. A full index serves the path too, so the
+    /// state is looked at again.
+    fn advance(&mut self) {
+        self.place = None;
+        let Some(scan) = &mut self.scan else { return };
+        while let Some(slot) = scan.next() {
+            let get = |position| slot.get(self.messages.attno(position));
+            let status = get(column::STATUS).as_oid();
+            if self.waiting.iter().any(|state| state.as_oid() == status) {
+                self.place = Some((
+                    get(column::VISIBLE_AT).as_i64().unwrap_or(0),
+                    get(column::MESSAGE_ID).as_uuid().unwrap_or_default(),
+                ));
+                return;
+            }
+        }
     }
 }

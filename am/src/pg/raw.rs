@@ -2,6 +2,7 @@
 //! has: a guard costs about as much as each of them does.
 
 use pgrx_pg_sys as pg_sys;
+use std::ffi::c_int;
 
 // "C" rather than "C-unwind": nothing unwinds out of them. Each only reads this backend's state, or
 // relinks what exists.
@@ -26,4 +27,25 @@ unsafe extern "C" {
     pub fn MemoryContextSetParent(context: pg_sys::MemoryContext, parent: pg_sys::MemoryContext);
     /// Adds up the blocks of a memory context, and of those below it.
     pub fn MemoryContextMemAllocated(context: pg_sys::MemoryContext, recurse: bool) -> usize;
+}
+
+// These raise, and so may be called only in the closure of a boundary (`pg_guard_ffi_boundary`) that
+// makes several calls with one guard. Nothing on the way to the boundary may have a destructor.
+unsafe extern "C-unwind" {
+    /// Locks a pinned buffer's content, or unlocks it.
+    pub fn LockBuffer(buffer: pg_sys::Buffer, mode: c_int);
+    /// Whom a tuple in a locked buffer is dead to.
+    pub fn HeapTupleSatisfiesVacuum(
+        tuple: pg_sys::HeapTuple,
+        horizon: pg_sys::TransactionId,
+        buffer: pg_sys::Buffer,
+    ) -> pg_sys::HTSV_Result::Type;
+    /// Evaluates an index's columns and expressions for the row in a slot.
+    pub fn FormIndexDatum(
+        info: *mut pg_sys::IndexInfo,
+        slot: *mut pg_sys::TupleTableSlot,
+        estate: *mut pg_sys::EState,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    );
 }

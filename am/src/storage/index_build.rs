@@ -1,11 +1,13 @@
 //! CREATE INDEX: every row that some transaction may still need, given to the index.
 
+use super::index_page::{PageVerdicts, Verdict};
 use super::index_scan::{
     Found, HeapScan, IndexRow, PageRoots, SharedLock, is_own, report_progress, sees_one_version,
 };
 use crate::error::CaliberResult;
 use crate::pg::relation::Rel;
 use crate::pg::report::or_raise;
+use crate::pg::slot::Slot;
 use pgrx::pg_guard;
 use pgrx_pg_sys as pg_sys;
 use pgrx_pg_sys::ffi::pg_guard_ffi_boundary;
@@ -81,15 +83,25 @@ struct Sink {
 }
 
 impl Sink {
+    /// Forms the index row of the row in the slot and enters it.
     #[allow(ffi_unwind_calls)] // what the boundary is for
-    fn enter(&self, mut tid: pg_sys::ItemPointerData, row: &mut IndexRow, alive: bool) {
+    fn enter(
+        &self,
+        mut tid: pg_sys::ItemPointerData,
+        row: &mut IndexRow,
+        slot: Slot<'_>,
+        alive: bool,
+    ) {
         let Some(callback) = self.callback else {
             return;
         };
-        let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
         let tid = &raw mut tid;
-        // SAFETY: the index's own callback with its own state.
-        let enter = || unsafe { callback(self.index, tid, values, nulls, alive, self.state) };
+        let enter = || {
+            row.form(slot);
+            let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
+            // SAFETY: the index's own callback with its own state.
+            unsafe { callback(self.index, tid, values, nulls, alive, self.state) }
+        };
         // SAFETY: nothing in the closure has a destructor.
         unsafe { pg_guard_ffi_boundary(enter) };
     }
@@ -131,6 +143,7 @@ impl<'r> Build<'r> {
             report_progress(pg_sys::PROGRESS_SCAN_BLOCKS_TOTAL, blocks.into());
         }
         let mut roots = PageRoots::none();
+        let mut verdicts = PageVerdicts::none();
         let mut last_block = pg_sys::InvalidBlockNumber;
         let mut live = 0.0;
         while let Some(found) = scan.next() {
@@ -143,25 +156,35 @@ impl<'r> Build<'r> {
             if roots.is_stale(block) {
                 roots.load(scan.buffer(), block);
             }
-            let alive = if one_version {
-                live += 1.0;
-                true
-            } else {
+            let verdict = match one_version {
+                true => Verdict::Live,
+                false => verdicts.of(found.tid, block, scan.buffer(), self.horizon()),
+            };
+            let alive = match verdict {
+                Verdict::Live => {
+                    live += 1.0;
+                    true
+                }
+                Verdict::Dead => continue,
                 // SAFETY: as the caller vouches.
-                match unsafe { self.decide(scan, &found, info, &mut live) } {
+                Verdict::Open => match unsafe { self.decide(scan, &found, info, &mut live) } {
                     Some(alive) => alive,
                     None => continue,
-                }
+                },
             };
-            if row.form(scan.slot()) {
+            if row.belongs() {
                 let address = roots.index_address(self.rel, &found, scan.buffer())?;
-                sink.enter(address, &mut row, alive);
+                sink.enter(address, &mut row, scan.slot(), alive);
             }
         }
         if progress {
             report_progress(pg_sys::PROGRESS_SCAN_BLOCKS_DONE, scan.blocks().into());
         }
         Ok(live)
+    }
+
+    fn horizon(&self) -> pg_sys::TransactionId {
+        self.horizon.unwrap_or(pg_sys::InvalidTransactionId)
     }
 
     /// Whether the row gets an entry, and whether it is alive; waits for other transactions where
@@ -211,7 +234,7 @@ impl<'r> Build<'r> {
         broken_chain: &mut bool,
     ) -> Fate {
         use pg_sys::HTSV_Result as H;
-        let horizon = self.horizon.unwrap_or(pg_sys::InvalidTransactionId);
+        let horizon = self.horizon();
         // SAFETY: the buffer is pinned and locked, the tuple is in it.
         let visibility =
             unsafe { pg_sys::HeapTupleSatisfiesVacuum(found.tuple, horizon, scan.buffer()) };

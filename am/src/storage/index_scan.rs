@@ -8,6 +8,7 @@ use crate::error::{CaliberError, CaliberResult};
 use crate::pg::ports::{self, MAX_HEAP_TUPLES_PER_PAGE};
 use crate::pg::relation::Rel;
 use crate::pg::slot::{OwnedSlot, Slot};
+use crate::pg::{memory, raw};
 use pgrx_pg_sys as pg_sys;
 
 /// The roots of the HOT chains of one page, by line pointer.
@@ -302,22 +303,22 @@ impl IndexRow {
         }
     }
 
-    /// Forms the index row; false when the row does not belong into a partial index.
-    pub fn form(&mut self, slot: Slot<'_>) -> bool {
+    /// Whether the row in the slot belongs into the index, which may be partial. Begins a new row.
+    pub fn belongs(&self) -> bool {
         // SAFETY: valid as long as this guard.
         let per_tuple = unsafe { (*self.context).ecxt_per_tuple_memory };
         // SAFETY: nothing of the previous row is used any more.
-        unsafe { pg_sys::MemoryContextReset(per_tuple) };
-        if !self.predicate.is_null() {
-            // SAFETY: prepared for this context.
-            let belongs = unsafe { pg_sys::ExecQual(self.predicate, self.context) };
-            if !belongs {
-                return false;
-            }
-        }
+        unsafe { memory::reset(per_tuple) };
+        // SAFETY: prepared for this context.
+        self.predicate.is_null() || unsafe { pg_sys::ExecQual(self.predicate, self.context) }
+    }
+
+    /// Forms the index row of the row in the slot. To be called inside of a boundary.
+    #[allow(ffi_unwind_calls)] // what the boundary is for
+    pub fn form(&mut self, slot: Slot<'_>) {
         // SAFETY: the arrays have room for the most keys that an index can have.
         unsafe {
-            pg_sys::FormIndexDatum(
+            raw::FormIndexDatum(
                 self.info,
                 slot.as_ptr(),
                 self.estate,
@@ -325,7 +326,6 @@ impl IndexRow {
                 self.nulls.as_mut_ptr(),
             );
         }
-        true
     }
 }
 

@@ -10,6 +10,7 @@ use crate::pg::relation::Rel;
 use crate::pg::report::or_raise;
 use pgrx::pg_guard;
 use pgrx_pg_sys as pg_sys;
+use pgrx_pg_sys::ffi::pg_guard_ffi_boundary;
 
 /// The callback `index_validate_scan`.
 #[pg_guard]
@@ -71,9 +72,12 @@ impl Validation<'_> {
 
     /// Inserts the missing row, unless a partial index does not want it.
     fn insert(&mut self, scan: &HeapScan, mut root: pg_sys::ItemPointerData) -> bool {
-        if !self.row.form(scan.slot()) {
+        if !self.row.belongs() {
             return false;
         }
+        let form = || self.row.form(scan.slot());
+        // SAFETY: nothing in the closure has a destructor.
+        unsafe { pg_guard_ffi_boundary(form) };
         // SAFETY: valid for the duration of the call.
         let unique = unsafe { (*self.info).ii_Unique };
         let check = if unique {

@@ -7,6 +7,7 @@
 mod doors;
 mod heap;
 mod index_build;
+mod index_page;
 mod index_scan;
 mod index_validate;
 mod pipeline;

@@ -112,33 +112,24 @@ impl Table {
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<IndexScan<'t>> {
         let index = self.index_for(path)?;
-        let mut keys = scan_keys(index.rel(), conditions);
         // SAFETY: both relations are open and locked; the caller keeps the snapshot active.
         let scan = unsafe {
             ports::index_beginscan(
                 self.rel().as_ptr(),
                 index.rel().as_ptr(),
                 snapshot.as_ptr(),
-                keys.len() as i32,
+                conditions.len() as i32,
                 0,
             )
         };
-        // SAFETY: the scan copies the keys.
-        unsafe {
-            pg_sys::index_rescan(
-                scan,
-                keys.as_mut_ptr(),
-                keys.len() as i32,
-                std::ptr::null_mut(),
-                0,
-            );
-        }
         let direction = match order {
             Order::Ascending => pg_sys::ScanDirection::ForwardScanDirection,
             Order::Descending => pg_sys::ScanDirection::BackwardScanDirection,
         };
         let slot = OwnedSlot::for_table(self.rel());
-        Ok(IndexScan { table: self, scan: Scanning::new(scan), _index: index, slot, direction })
+        let mut scan = IndexScan { table: self, scan: Scanning::new(scan), index, slot, direction };
+        scan.restart(conditions);
+        Ok(scan)
     }
 }
 
@@ -201,7 +192,7 @@ pub struct IndexScan<'t> {
     // Fields drop in this order: the scan ends before its index closes.
     scan: Scanning,
     slot: OwnedSlot,
-    _index: OpenRel,
+    index: OpenRel,
     direction: pg_sys::ScanDirection::Type,
 }
 
@@ -214,6 +205,28 @@ impl<'t> IndexScan<'t> {
         let more =
             unsafe { pg_sys::index_getnext_slot(self.scan.scan, self.direction, slot.as_ptr()) };
         more.then_some(slot)
+    }
+
+    /// How many conditions the scan was begun with.
+    pub fn conditions(&self) -> usize {
+        // SAFETY: a scan under way.
+        let keys = unsafe { (*self.scan.scan).numberOfKeys };
+        keys.max(0) as usize
+    }
+
+    /// Starts again, for other values of as many conditions.
+    pub fn restart(&mut self, conditions: &[Condition<'_>]) {
+        let mut keys = scan_keys(self.index.rel(), conditions);
+        // SAFETY: the scan was begun for this many keys, and copies them.
+        unsafe {
+            pg_sys::index_rescan(
+                self.scan.scan,
+                keys.as_mut_ptr(),
+                keys.len() as i32,
+                std::ptr::null_mut(),
+                0,
+            );
+        }
     }
 
     /// The row that the scan stands on, once [`IndexScan::next`] has found one.

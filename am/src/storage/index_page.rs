@@ -1,0 +1,108 @@
+//! What an index build knows of all tuples of one page, found out under one lock.
+//!
+//! Most tuples are plainly alive or plainly dead, and stay so while the build has the table locked
+//! against writers. Judging them together takes one lock and one crossing into PostgreSQL for a
+//! page, not several for each tuple. What may still change is left open.
+
+use crate::pg::ports::MAX_HEAP_TUPLES_PER_PAGE;
+use crate::pg::raw;
+use pgrx_pg_sys as pg_sys;
+use pgrx_pg_sys::ffi::pg_guard_ffi_boundary;
+
+/// The verdict on one tuple.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Alive for everybody who can see the table.
+    Live,
+    /// Dead to everybody.
+    Dead,
+    /// To be looked at when the build comes to it.
+    Open,
+}
+
+/// The verdicts on the tuples of one page, by line pointer.
+pub struct PageVerdicts {
+    block: pg_sys::BlockNumber,
+    verdicts: [Verdict; MAX_HEAP_TUPLES_PER_PAGE],
+}
+
+impl PageVerdicts {
+    /// On no page yet.
+    pub const fn none() -> Self {
+        let verdicts = [Verdict::Open; MAX_HEAP_TUPLES_PER_PAGE];
+        Self { block: pg_sys::InvalidBlockNumber, verdicts }
+    }
+
+    /// The verdict on a tuple of the page in the pinned buffer.
+    pub fn of(
+        &mut self,
+        tid: pg_sys::ItemPointerData,
+        block: pg_sys::BlockNumber,
+        buffer: pg_sys::Buffer,
+        horizon: pg_sys::TransactionId,
+    ) -> Verdict {
+        if self.block != block {
+            self.judge(buffer, horizon);
+            self.block = block;
+        }
+        let index = usize::from(tid.ip_posid).wrapping_sub(1);
+        self.verdicts.get(index).copied().unwrap_or(Verdict::Open)
+    }
+
+    #[allow(ffi_unwind_calls)] // what the boundary is for
+    fn judge(&mut self, buffer: pg_sys::Buffer, horizon: pg_sys::TransactionId) {
+        self.verdicts.fill(Verdict::Open);
+        // SAFETY: pinned by the scan.
+        let page = unsafe { pg_sys::BufferGetPage(buffer) };
+        let verdicts = self.verdicts.as_mut_slice();
+        let judge = || {
+            let (share, unlock) = (pg_sys::BUFFER_LOCK_SHARE, pg_sys::BUFFER_LOCK_UNLOCK);
+            // SAFETY: pinned by the scan; an error's abort releases the lock.
+            unsafe { raw::LockBuffer(buffer, share as i32) };
+            for (verdict, item) in verdicts.iter_mut().zip(line_pointers(page)) {
+                *verdict = verdict_on(page, *item, buffer, horizon);
+            }
+            // SAFETY: locked above.
+            unsafe { raw::LockBuffer(buffer, unlock as i32) };
+        };
+        // SAFETY: nothing in the closure has a destructor.
+        unsafe { pg_guard_ffi_boundary(judge) }
+    }
+}
+
+/// The page's line pointers, in order.
+fn line_pointers<'p>(page: pg_sys::Page) -> &'p [pg_sys::ItemIdData] {
+    let header = page.cast::<pg_sys::PageHeaderData>();
+    let begin = memoffset::offset_of!(pg_sys::PageHeaderData, pd_linp);
+    // SAFETY: a page of a table begins with its header.
+    let lower = usize::from(unsafe { (*header).pd_lower });
+    let count = lower.saturating_sub(begin) / size_of::<pg_sys::ItemIdData>();
+    // SAFETY: the line pointers follow the header.
+    let first = unsafe { page.byte_add(begin) }.cast::<pg_sys::ItemIdData>();
+    // SAFETY: they end where the header says.
+    unsafe { std::slice::from_raw_parts(first, count.min(MAX_HEAP_TUPLES_PER_PAGE)) }
+}
+
+/// Judges what a line pointer of the locked page points to. To be called inside of a boundary.
+#[allow(ffi_unwind_calls)] // what the boundary is for
+fn verdict_on(
+    page: pg_sys::Page,
+    item: pg_sys::ItemIdData,
+    buffer: pg_sys::Buffer,
+    horizon: pg_sys::TransactionId,
+) -> Verdict {
+    if item.lp_flags() != pg_sys::LP_NORMAL {
+        return Verdict::Open;
+    }
+    // SAFETY: a normal line pointer points into its page.
+    let data = unsafe { page.byte_add(item.lp_off() as usize) };
+    let mut tuple =
+        pg_sys::HeapTupleData { t_len: item.lp_len(), t_data: data.cast(), ..Default::default() };
+    use pg_sys::HTSV_Result as H;
+    // SAFETY: the buffer is pinned and locked, the tuple is in it.
+    match unsafe { raw::HeapTupleSatisfiesVacuum(&mut tuple, horizon, buffer) } {
+        H::HEAPTUPLE_LIVE => Verdict::Live,
+        H::HEAPTUPLE_DEAD => Verdict::Dead,
+        _ => Verdict::Open,
+    }
+}
