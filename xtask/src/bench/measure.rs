@@ -7,7 +7,7 @@ use postgres::Client;
 
 use crate::bench::cycles;
 use crate::bench::operation::{IdSet, Operation, Peer, Work};
-use crate::bench::options::Size;
+use crate::bench::options::{Peers, Size};
 use crate::bench::server::DB;
 use crate::bench::storage;
 use crate::postgres::cluster::Cluster;
@@ -29,22 +29,25 @@ pub struct Times {
 
 /// Measures an operation with all its peers. One round more than asked for: the first writes what
 /// the first touch after a checkpoint writes, and is not counted.
-pub fn measure(cluster: &Cluster, operation: &Operation, size: Size) -> Result<Vec<Times>> {
+pub fn measure(
+    cluster: &Cluster,
+    operation: &Operation,
+    size: Size,
+    peers: &Peers,
+) -> Result<Vec<Times>> {
     let mut client = connect(cluster)?;
     prepare(&mut client, operation)?;
     client.batch_execute("CHECKPOINT")?;
-    let mut times: Vec<Times> = operation
-        .peers
-        .iter()
-        .map(|peer| Times { implementation: peer.name, rounds: Vec::new() })
-        .collect();
-    let count = operation.peers.len();
+    let peers: Vec<&Peer> = operation.peers.iter().filter(|p| peers.include(p.name)).collect();
+    let mut times: Vec<Times> =
+        peers.iter().map(|peer| Times { implementation: peer.name, rounds: Vec::new() }).collect();
+    let count = peers.len();
     for round in 0..=size.rounds {
         for turn in 0..count {
             // Nobody is always the first, or always behind the same one.
             let index = (turn + round as usize) % count;
             let index = if round % 2 == 0 { index } else { count - 1 - index };
-            let peer = &operation.peers[index];
+            let peer = peers[index];
             tidy(&mut client, operation)?;
             let run = run(cluster, operation, peer, size, round)
                 .with_context(|| format!("{} as {}", operation.name, peer.name))?;

@@ -73,10 +73,15 @@ pub static ALL: &[Operation] = &[
     cycles::MESSAGE,
     storage::SEQSCAN,
     storage::INDEXSCAN,
+    storage::BITMAPSCAN,
     storage::COPY,
     storage::COPY_PLAIN,
+    storage::INSERT_SELECT,
     storage::UPDATE,
     storage::CREATE_INDEX,
+    storage::CREATE_INDEX_PARALLEL,
+    storage::CREATE_INDEX_CONCURRENTLY,
+    storage::ANALYZE,
     storage::VACUUM,
 ];
 

@@ -5,45 +5,166 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::bench::goal;
+use crate::bench::options::Size;
 use crate::bench::summary::Figure;
+use crate::bench::{Results, clients, goal, growth, memory, space, summary};
 use crate::show;
 
-/// Prints the table.
-pub fn print(figures: &[Figure]) {
-    let rows: Vec<Vec<String>> = figures
-        .iter()
-        .map(|figure| {
-            let (low, high) = figure.spread;
-            let (ratio, spread) =
-                figure.ratio.map_or_else(Default::default, |(ratio, low, high)| {
-                    (format!("{ratio:.2} x"), format!("{low:.2} to {high:.2}"))
-                });
-            let wanted = goal::verdict(figure)
-                .map_or_else(String::new, |(goal, verdict)| format!("{goal:.2} x, {verdict}"));
-            vec![
-                figure.operation.to_owned(),
-                figure.implementation.to_owned(),
-                microseconds(figure.median_ns),
-                format!("{} to {}", microseconds(low), microseconds(high)),
-                microseconds(figure.p95_ns),
-                ratio,
-                spread,
-                wanted,
-            ]
-        })
-        .collect();
-    let heads = [
-        "operation",
-        "implementation",
-        "#µs",
-        "#spread",
-        "#p95",
-        "#to ours",
-        "#of the rounds",
-        "at least wanted",
+/// A table of the report.
+struct Table {
+    title: &'static str,
+    heads: &'static [&'static str],
+    rows: Vec<Vec<String>>,
+}
+
+/// Prints the tables.
+pub fn print(results: &Results) {
+    for table in tables(results) {
+        show::heading(table.title);
+        show::table(table.heads, &table.rows);
+    }
+}
+
+/// Writes the tables as Markdown.
+pub fn write_markdown(path: &Path, results: &Results) -> Result<()> {
+    let mut text = String::new();
+    for table in tables(results) {
+        let heads: Vec<_> = table.heads.iter().map(|head| head.trim_start_matches('#')).collect();
+        let rules = table.heads.iter().map(|h| if h.starts_with('#') { "---:" } else { "---" });
+        text.push_str(&format!("### {}\n\n| {} |\n", table.title, heads.join(" | ")));
+        text.push_str(&format!("| {} |\n", rules.collect::<Vec<_>>().join(" | ")));
+        for row in table.rows {
+            text.push_str(&format!("| {} |\n", row.join(" | ")));
+        }
+        text.push('\n');
+    }
+    write(path, &text)
+}
+
+/// The tables that have rows.
+fn tables(results: &Results) -> Vec<Table> {
+    let all = [
+        calls(&results.calls),
+        clients(&results.clients),
+        memory(&results.memory),
+        space(&results.space),
+        growth(&results.growth),
     ];
-    show::table(&heads, &rows);
+    all.into_iter().filter(|table| !table.rows.is_empty()).collect()
+}
+
+fn calls(figures: &[Figure]) -> Table {
+    let row = |figure: &Figure| {
+        let (low, high) = figure.spread;
+        let (ratio, spread) = figure.ratio.map_or_else(Default::default, |(ratio, low, high)| {
+            (format!("{ratio:.2} x"), format!("{low:.2} to {high:.2}"))
+        });
+        let wanted = goal::verdict(figure)
+            .map_or_else(String::new, |(goal, verdict)| format!("{goal:.2} x, {verdict}"));
+        vec![
+            figure.operation.to_owned(),
+            figure.implementation.to_owned(),
+            microseconds(figure.median_ns),
+            format!("{} to {}", microseconds(low), microseconds(high)),
+            microseconds(figure.p95_ns),
+            ratio,
+            spread,
+            wanted,
+        ]
+    };
+    Table {
+        title: "Calls and storage",
+        heads: &[
+            "operation",
+            "implementation",
+            "#µs",
+            "#spread",
+            "#p95",
+            "#to ours",
+            "#of the rounds",
+            "at least wanted",
+        ],
+        rows: figures.iter().map(row).collect(),
+    }
+}
+
+fn clients(figures: &[clients::Figure]) -> Table {
+    let row = |figure: &clients::Figure| {
+        let quantile = |q| summary::quantile(&figure.tps, q);
+        vec![
+            figure.operation.to_owned(),
+            figure.implementation.to_owned(),
+            figure.connections.to_string(),
+            if figure.durable { "on" } else { "off" }.to_owned(),
+            format!("{:.0}", figure.median_tps()),
+            format!("{:.0} to {:.0}", quantile(0.0), quantile(1.0)),
+            format!("{:.2}", figure.p95_ns / 1e6),
+            figure.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2} x")),
+        ]
+    };
+    Table {
+        title: "Clients",
+        heads: &[
+            "operation",
+            "implementation",
+            "#connections",
+            "durable",
+            "#a second",
+            "#spread",
+            "#p95, ms",
+            "#ours to it",
+        ],
+        rows: figures.iter().map(row).collect(),
+    }
+}
+
+fn memory(figures: &[memory::Figure]) -> Table {
+    let row = |figure: &memory::Figure| {
+        let ((few, before), (many, after)) = (figure.few, figure.many);
+        vec![
+            figure.work.to_owned(),
+            figure.how.to_owned(),
+            format!("{before} kB after {few}"),
+            format!("{after} kB after {many}"),
+            format!("{} kB", after - before),
+        ]
+    };
+    Table {
+        title: "Memory of a backend",
+        heads: &["calls", "in", "#has", "#has then", "#growth"],
+        rows: figures.iter().map(row).collect(),
+    }
+}
+
+fn space(figures: &[space::Figure]) -> Table {
+    let row = |figure: &space::Figure| {
+        let [ours, heap] = figure.values;
+        let told =
+            |value: f64| if value > 1.0 { format!("{value:.0}") } else { format!("{value:.3}") };
+        let ratio = ours / heap;
+        vec![figure.what.to_owned(), told(ours), told(heap), format!("{ratio:.3}")]
+    };
+    Table {
+        title: "Space",
+        heads: &["measure", "#caliber_am", "#heap", "#ratio"],
+        rows: figures.iter().map(row).collect(),
+    }
+}
+
+fn growth(points: &[growth::Point]) -> Table {
+    let row = |point: &growth::Point| {
+        vec![
+            point.operation.to_owned(),
+            point.implementation.to_owned(),
+            point.rows.to_string(),
+            microseconds(point.median_ns),
+        ]
+    };
+    Table {
+        title: "Growth",
+        heads: &["operation", "implementation", "#rows", "#µs"],
+        rows: points.iter().map(row).collect(),
+    }
 }
 
 fn microseconds(nanoseconds: f64) -> String {
@@ -51,9 +172,26 @@ fn microseconds(nanoseconds: f64) -> String {
     if us < 10.0 { format!("{us:.3}") } else { format!("{us:.1}") }
 }
 
-/// Writes the JSON: an array with an object for each figure.
-pub fn write_json(path: &Path, figures: &[Figure]) -> Result<()> {
-    write(path, &format!("{}\n", serde_json::to_string_pretty(figures)?))
+/// Writes the JSON: an array with an object for each figure. Those of clients tell the time for a
+/// transaction of all connections together, and the connections and the way to commit, too.
+pub fn write_json(path: &Path, size: Size, results: &Results) -> Result<()> {
+    let mut figures = serde_json::to_value(&results.calls)?;
+    let clients = results.clients.iter().map(|figure| {
+        serde_json::json!({
+            "operation": figure.operation,
+            "implementation": figure.implementation,
+            "rows": size.rows,
+            "median_ns": 1e9 / figure.median_tps(),
+            "p95_ns": figure.p95_ns,
+            "rounds": figure.tps.len(),
+            "connections": figure.connections,
+            "durable": figure.durable,
+        })
+    });
+    if let Some(all) = figures.as_array_mut() {
+        all.extend(clients);
+    }
+    write(path, &format!("{}\n", serde_json::to_string_pretty(&figures)?))
 }
 
 /// Writes the same as CSV, with spread and ratio.
@@ -88,6 +226,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Options;
 
     #[test]
     fn json_and_csv_say_the_same() -> Result<()> {
@@ -103,12 +242,28 @@ mod tests {
             ratio: Some((2.0, 1.5, 2.5)),
         };
         let (json, csv) = (dir.path().join("r.json"), dir.path().join("r.csv"));
-        write_json(&json, std::slice::from_ref(&figure))?;
+        let size = Options { rows: Some(7), ..Options::default() }.size()?;
+        let client = clients::Figure {
+            operation: "client_append",
+            implementation: clients::OURS,
+            connections: 8,
+            durable: true,
+            tps: vec![1000.0],
+            p95_ns: 3000.0,
+            ratio: None,
+        };
+        let results =
+            Results { calls: vec![figure.clone()], clients: vec![client], ..Results::default() };
+        write_json(&json, size, &results)?;
         write_csv(&csv, &[figure])?;
         let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(json)?)?;
         let expected = serde_json::json!([{
             "operation": "get", "implementation": "spi", "rows": 10,
             "median_ns": 1500.0, "p95_ns": 2000.0, "rounds": 3
+        }, {
+            "operation": "client_append", "implementation": "client_api", "rows": 7,
+            "median_ns": 1_000_000.0, "p95_ns": 3000.0, "rounds": 1,
+            "connections": 8, "durable": true
         }]);
         assert_eq!(json, expected);
         let csv = fs::read_to_string(csv)?;

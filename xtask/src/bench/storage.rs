@@ -58,6 +58,19 @@ pub const INDEXSCAN: Operation = operation(
     },
 );
 
+/// Look-ups of ranges through a bitmap.
+pub const BITMAPSCAN: Operation = operation(
+    "bitmapscan",
+    TWO,
+    Work {
+        before: &["SET enable_seqscan = off; SET enable_indexscan = off"],
+        measured: "SELECT count(c) FROM storage.plain_{am} WHERE a <= {some}",
+        after: &[],
+        repeats: 6,
+        looks_up: true,
+    },
+);
+
 /// COPY into an entity's table.
 pub const COPY: Operation = operation(
     "copy",
@@ -78,6 +91,19 @@ pub const COPY_PLAIN: Operation = operation(
     Work {
         before: &[],
         measured: "COPY storage.copied_plain_{am} FROM '{files}/bench_plain.copy'",
+        after: &["TRUNCATE storage.copied_plain_{am}"],
+        repeats: 3,
+        looks_up: false,
+    },
+);
+
+/// INSERT ... SELECT into a plain table.
+pub const INSERT_SELECT: Operation = operation(
+    "insert_select",
+    TWO,
+    Work {
+        before: &[],
+        measured: "INSERT INTO storage.copied_plain_{am} SELECT * FROM storage.plain_heap",
         after: &["TRUNCATE storage.copied_plain_{am}"],
         repeats: 3,
         looks_up: false,
@@ -108,6 +134,45 @@ pub const CREATE_INDEX: Operation = operation(
         measured: "CREATE INDEX made ON storage.plain_{am} (b)",
         after: &["DROP INDEX storage.made"],
         repeats: 4,
+        looks_up: false,
+    },
+);
+
+/// CREATE INDEX with parallel workers.
+pub const CREATE_INDEX_PARALLEL: Operation = operation(
+    "create_index_parallel",
+    TWO,
+    Work {
+        before: &["SET max_parallel_maintenance_workers = 2; SET min_parallel_table_scan_size = 0"],
+        measured: "CREATE INDEX made ON storage.plain_{am} (b)",
+        after: &["DROP INDEX storage.made"],
+        repeats: 4,
+        looks_up: false,
+    },
+);
+
+/// CREATE INDEX CONCURRENTLY.
+pub const CREATE_INDEX_CONCURRENTLY: Operation = operation(
+    "create_index_concurrently",
+    TWO,
+    Work {
+        before: &[],
+        measured: "CREATE INDEX CONCURRENTLY made ON storage.plain_{am} (b)",
+        after: &["DROP INDEX storage.made"],
+        repeats: 4,
+        looks_up: false,
+    },
+);
+
+/// ANALYZE.
+pub const ANALYZE: Operation = operation(
+    "analyze",
+    TWO,
+    Work {
+        before: &[],
+        measured: "ANALYZE storage.plain_{am}",
+        after: &[],
+        repeats: 6,
         looks_up: false,
     },
 );

@@ -57,7 +57,7 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// The quantile, between neighbours in proportion.
-fn quantile(values: &[f64], q: f64) -> f64 {
+pub fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = q * sorted.len().saturating_sub(1) as f64;

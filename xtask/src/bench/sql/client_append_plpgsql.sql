@@ -1,0 +1,1 @@
+SELECT peer.turn_create(bench.client_id(:n), 'user', 'a message of some length', 6);

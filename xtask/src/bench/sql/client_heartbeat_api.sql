@@ -1,0 +1,1 @@
+SELECT caliber_agent_heartbeat(bench.client_id(:n));

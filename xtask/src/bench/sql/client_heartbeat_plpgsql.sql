@@ -1,0 +1,1 @@
+SELECT peer.heartbeat(bench.client_id(:n));
