@@ -94,13 +94,36 @@ pub fn insert_row(table: &Table, given: &Given<'_>) -> CaliberResult<Option<Comp
     insert_and(table, given, |slot| composite(table, slot))
 }
 
+/// As [`insert`], below a row that the caller has locked and will look at again.
+///
+/// # Errors
+/// Those of the insert.
+pub fn insert_below(
+    table: &Table,
+    given: &Given<'_>,
+    parent: &Table,
+    parent_id: Uuid,
+) -> CaliberResult<Option<Uuid>> {
+    let mut writer = begin(table, given);
+    writer.rely_on(parent, parent_id);
+    let stored = writer.insert(given)?;
+    let id = stored.and_then(|slot| slot.get(table.attno(0)).as_uuid());
+    writer.finish();
+    Ok(id)
+}
+
+/// Begins the insert of a row of these columns.
+fn begin<'t>(table: &'t Table, given: &Given<'_>) -> Writer<'t> {
+    let columns: Vec<usize> = given.iter().map(|(position, _)| position).collect();
+    Writer::begin(table, Event::Insert, &columns)
+}
+
 fn insert_and<R>(
     table: &Table,
     given: &Given<'_>,
     read: impl FnOnce(Slot<'_>) -> CaliberResult<R>,
 ) -> CaliberResult<Option<R>> {
-    let columns: Vec<usize> = given.iter().map(|(position, _)| position).collect();
-    let mut writer = Writer::begin(table, Event::Insert, &columns);
+    let mut writer = begin(table, given);
     let result = writer.insert(given)?.map(read).transpose()?;
     writer.finish();
     Ok(result)

@@ -75,7 +75,10 @@ fn caliber_turn_create(
     append.check_budget(asked)?;
     let next = append.sequence(sequence)?;
     given.set(column::SEQUENCE, Value::int4(next)).set(column::TOKEN_COUNT, Value::int4(asked));
-    let id = create::insert(&turns, &given)?;
+    let id = match append.locked_scope() {
+        Some(scope) => create::insert_below(&turns, &given, &tables.scopes, scope)?,
+        None => create::insert(&turns, &given)?,
+    };
     if id.is_some() {
         append.stored(next, asked);
     }
@@ -108,6 +111,9 @@ fn caliber_turn_append_many(
         column::METADATA,
     ];
     let mut writer = Writer::begin(&turns, Event::Insert, &columns);
+    if let Some(scope) = append.locked_scope() {
+        writer.rely_on(&tables.scopes, scope);
+    }
     for message in messages {
         let asked = tokens::estimate(&message.content);
         append.check_budget(asked)?;
@@ -186,6 +192,11 @@ impl<'t> Append<'t> {
             counter(&row, scope::TURN_COUNT).max(i64::from(highest_sequence(turns, id)?) + 1);
         append.changes = Some(changes);
         Ok(append)
+    }
+
+    /// The scope, if it is there. It is locked, and [`Append::finish`] finds it again.
+    fn locked_scope(&self) -> Option<Uuid> {
+        self.changes.as_ref().and(self.scope_id)
     }
 
     /// Whether the budget allows this many more tokens. A negative count is left to the column's

@@ -56,6 +56,11 @@ impl<'v> Value<'v> {
         Self::int8(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() })
     }
 
+    /// `uuid`, where it is.
+    pub fn uuid_in(value: &'v Uuid) -> Self {
+        Self::by_value(pg_sys::Datum::from(value.as_bytes().as_ptr()))
+    }
+
     /// `uuid`, allocated in the current memory context.
     pub fn uuid(value: Uuid) -> Self {
         // SAFETY: raises when out of memory, never returns null.

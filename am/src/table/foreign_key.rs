@@ -15,6 +15,7 @@ use crate::storage::shape;
 use crate::table::lock::RowLock;
 use crate::table::writer::Event;
 use pgrx_pg_sys as pg_sys;
+use uuid::Uuid;
 
 /// What the AFTER ROW triggers of one event on one table are for.
 pub(super) struct ForeignKeys {
@@ -24,6 +25,15 @@ pub(super) struct ForeignKeys {
     referring: Vec<Key>,
     /// The attributes (by index from 0) that others refer to.
     referred: Vec<usize>,
+}
+
+/// A row that the caller has locked and keeps locked, so that keys which refer to it hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LockedParent {
+    pub table: pg_sys::Oid,
+    /// The attribute number of its key.
+    pub key: i16,
+    pub id: Uuid,
 }
 
 /// A foreign key of a table.
@@ -80,8 +90,14 @@ impl ForeignKeys {
     }
 
     /// Whether all keys of an inserted row hold, so that no trigger has to check them.
-    pub fn hold_for_inserted(&self, table: &Table, new: Slot<'_>) -> bool {
-        self.can_be_settled && self.referring.iter().all(|key| key.holds(table, new))
+    pub fn hold_for_inserted(
+        &self,
+        table: &Table,
+        new: Slot<'_>,
+        parent: Option<LockedParent>,
+    ) -> bool {
+        let refers = |key: &Key| parent.is_some_and(|parent| key.refers_to(new, parent));
+        self.can_be_settled && self.referring.iter().all(|key| refers(key) || key.holds(table, new))
     }
 
     /// Whether an update leaves all keys as they are, those of the rows that refer to it too, so
@@ -130,6 +146,14 @@ impl Key {
             return true;
         }
         matches!(self.lock_parent(row), Ok(true))
+    }
+
+    /// Whether the row refers to a row that is locked, by its key alone.
+    fn refers_to(&self, row: Slot<'_>, parent: LockedParent) -> bool {
+        let [(index, attno)] = *self.columns else { return false };
+        self.parent == parent.table
+            && attno == parent.key
+            && row.get(index as i16 + 1).as_uuid() == Some(parent.id)
     }
 
     /// Whether the row refers to this parent.

@@ -82,7 +82,7 @@ impl Table {
         if let Some(row) = self.get_by_hint(id, snapshot) {
             return Ok(Some(row));
         }
-        let conditions = [equal(Value::uuid(id))];
+        let conditions = [equal(Value::uuid_in(&id))];
         let mut scan = self.scan(Path::KEY, &conditions, Order::Ascending, snapshot)?;
         if scan.next().is_none() {
             return Ok(None);

@@ -91,14 +91,16 @@ pub(crate) fn tuple_in_order(table: &Table, slot: Slot<'_>) -> Option<pg_sys::He
 /// # Errors
 /// 42P16 when the row type is not the entity's any more.
 pub fn composite(table: &Table, slot: Slot<'_>) -> CaliberResult<Composite> {
-    let row_type = RowType::of(table)?;
     if let Some(tuple) = tuple_in_order(table, slot) {
-        // SAFETY: the tuple has the attributes of the row type (RowType::of), none of them
-        // external; the copy is labelled with the type.
-        return Ok(Composite(unsafe { pg_sys::heap_copy_tuple_as_datum(tuple, row_type.desc) }));
+        let ty = row_type_of(table)?;
+        // The copy is only labelled with the type: none of its attributes is external.
+        let mut label = pg_sys::TupleDescData { tdtypeid: ty, tdtypmod: -1, ..Default::default() };
+        // SAFETY: the tuple has the attributes of the row type (row_type_of).
+        return Ok(Composite(unsafe { pg_sys::heap_copy_tuple_as_datum(tuple, &mut label) }));
     }
+    let row_type = RowType::look_up(row_type_of(table)?);
     let mut columns = columns_of(table, slot);
-    // SAFETY: as many values as the descriptor has attributes, of their types (RowType::of).
+    // SAFETY: as many values as the descriptor has attributes, of their types (row_type_of).
     let tuple = unsafe {
         pg_sys::heap_form_tuple(
             row_type.desc,
@@ -124,34 +126,38 @@ thread_local! {
     static CHECKED: RefCell<Vec<(u64, u64)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The entity's row type, whose attributes are the entity's columns.
+///
+/// # Errors
+/// 42P16 when they are not any more.
+fn row_type_of(table: &Table) -> CaliberResult<pg_sys::Oid> {
+    let entity = table.entity();
+    let lost = |found: String| CaliberError::ColumnType {
+        entity: entity.name,
+        table: entity.row_type.to_owned(),
+        column: entity.columns[0].name,
+        wanted: "the entity's row type".to_owned(),
+        found,
+    };
+    let oid = table.shape().row_type().ok_or_else(|| lost("nothing".to_owned()))?;
+    let now = (table.shape().generation(), invalidation::seen());
+    if CHECKED.with_borrow(|checked| checked.contains(&now)) {
+        return Ok(oid);
+    }
+    if !RowType::look_up(oid).fits(table) {
+        return Err(lost(types::format_type(oid)));
+    }
+    CHECKED.with_borrow_mut(|checked| {
+        checked.retain(|&(generation, seen)| generation != now.0 && seen == now.1);
+        checked.push(now);
+    });
+    Ok(oid)
+}
+
 impl RowType {
-    /// # Errors
-    /// 42P16 when the row type is not the entity's any more.
-    fn of(table: &Table) -> CaliberResult<Self> {
-        let entity = table.entity();
-        let lost = |found: String| CaliberError::ColumnType {
-            entity: entity.name,
-            table: entity.row_type.to_owned(),
-            column: entity.columns[0].name,
-            wanted: "the entity's row type".to_owned(),
-            found,
-        };
-        let oid = table.shape().row_type().ok_or_else(|| lost("nothing".to_owned()))?;
+    fn look_up(oid: pg_sys::Oid) -> Self {
         // SAFETY: raises when the type is not a composite one.
-        let desc = unsafe { pg_sys::lookup_rowtype_tupdesc(oid, -1) };
-        let row_type = Self { desc };
-        let now = (table.shape().generation(), invalidation::seen());
-        if CHECKED.with_borrow(|checked| checked.contains(&now)) {
-            return Ok(row_type);
-        }
-        if !row_type.fits(table) {
-            return Err(lost(types::format_type(oid)));
-        }
-        CHECKED.with_borrow_mut(|checked| {
-            checked.retain(|&(generation, seen)| generation != now.0 && seen == now.1);
-            checked.push(now);
-        });
-        Ok(row_type)
+        Self { desc: unsafe { pg_sys::lookup_rowtype_tupdesc(oid, -1) } }
     }
 
     /// Whether its attributes are the entity's columns.

@@ -6,7 +6,7 @@
 //! order is that of nodeModifyTable.c, so the same mistake raises the same SQLSTATE with the same
 //! constraint name.
 
-use super::foreign_key::ForeignKeys;
+use super::foreign_key::{ForeignKeys, LockedParent};
 use super::statement::{self, Statement};
 use super::{Table, row::Row};
 use crate::error::{CaliberError, CaliberResult};
@@ -14,6 +14,7 @@ use crate::pg::ports;
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
 use pgrx_pg_sys as pg_sys;
+use uuid::Uuid;
 
 /// What a [`Writer`] does to rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +116,7 @@ pub struct Writer<'t> {
     transition: *mut pg_sys::TransitionCaptureState,
     /// Whether AFTER triggers can be queued.
     queues: bool,
+    parent: Option<LockedParent>,
 }
 
 impl<'t> Writer<'t> {
@@ -135,6 +137,7 @@ impl<'t> Writer<'t> {
             statement,
             transition: std::ptr::null_mut(),
             queues: false,
+            parent: None,
         };
         if !is_plain {
             writer.begin_queueing();
@@ -142,6 +145,12 @@ impl<'t> Writer<'t> {
             writer.fire_before_statement();
         }
         writer
+    }
+
+    /// Says that the caller has locked this row, at least `FOR KEY SHARE`, and finds it still there
+    /// when the statement has ended: foreign keys to it need no look-up of their own.
+    pub fn rely_on(&mut self, parent: &Table, id: Uuid) {
+        self.parent = Some(LockedParent { table: parent.rel().oid(), key: parent.attno(0), id });
     }
 
     /// Makes AFTER triggers wait for the end of the statement. Where foreign keys are all that there
@@ -200,7 +209,7 @@ impl<'t> Writer<'t> {
             );
         }
         let recheck = self.insert_index_entries(false, false);
-        if !self.keys_hold(|keys| keys.hold_for_inserted(self.table, self.slot)) {
+        if !self.keys_hold(|keys| keys.hold_for_inserted(self.table, self.slot, self.parent)) {
             self.begin_queueing();
             // SAFETY: queues the AFTER triggers for the stored row.
             unsafe {

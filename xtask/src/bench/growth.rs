@@ -84,13 +84,15 @@ fn paint(
     let times = || points.iter().map(|p| p.median_ns / 1000.0);
     let (least, most) = (rows().fold(f64::MAX, f64::min), rows().fold(2.0, f64::max));
     let (fastest, slowest) = (times().fold(f64::MAX, f64::min), times().fold(1.0, f64::max));
+    // To the right of the lines, for their names.
+    let room = (most / least).max(2.0).powf(0.5);
     let mut chart = ChartBuilder::on(root)
         .caption("Time per call as the tables grow", ("sans-serif", 18))
         .margin(10)
         .set_label_area_size(LabelAreaPosition::Left, 60)
         .set_label_area_size(LabelAreaPosition::Bottom, 40)
         .build_cartesian_2d(
-            (least.min(most / 2.0)..most * 1.1).log_scale(),
+            (least.min(most / 2.0)..most * room).log_scale(),
             (fastest * 0.7..slowest * 1.5).log_scale(),
         )
         .map_err(error)?;
@@ -98,6 +100,8 @@ fn paint(
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .x_desc("rows of each table")
+        .x_label_formatter(&|rows| format!("{rows:.0}"))
+        .y_label_formatter(&|time| format!("{time}"))
         .y_desc("µs per call")
         .draw()
         .map_err(error)?;
@@ -127,7 +131,7 @@ fn paint(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::MiddleRight)
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .draw()
