@@ -5,7 +5,7 @@ use crate::bench::operation::{IdSet, Operation, Peer, Work};
 const TURNS: IdSet = IdSet {
     name: "turn_ids",
     source: "SELECT turn_id AS id FROM caliber.caliber_turn",
-    share: (1000, i32::MAX),
+    share: (1000, 1_000_000),
     batch: 1000,
     again: 1,
     per_call: 1,
@@ -52,6 +52,16 @@ const MANY: IdSet = IdSet {
     returns: 20,
 };
 
+const SENDERS: IdSet = IdSet {
+    name: "sender_ids",
+    source: "SELECT agent_id AS id FROM caliber.caliber_agent",
+    share: (10, 5000),
+    batch: 50,
+    again: 1,
+    per_call: 20,
+    returns: 20,
+};
+
 const TRAJECTORIES: IdSet = IdSet {
     name: "trajectory_ids",
     source: "SELECT trajectory_id AS id FROM caliber.caliber_trajectory",
@@ -73,7 +83,8 @@ const AGENTS: IdSet = IdSet {
 };
 
 /// The sets of ids, to be made before anything is measured.
-pub static ID_SETS: [&IdSet; 7] = [&TURNS, &WARM, &LISTED, &SCOPES, &MANY, &TRAJECTORIES, &AGENTS];
+pub static ID_SETS: [&IdSet; 8] =
+    [&TURNS, &WARM, &LISTED, &SCOPES, &MANY, &SENDERS, &TRAJECTORIES, &AGENTS];
 
 /// A row by its id, each id once.
 pub const GET: Operation = Operation {
@@ -129,6 +140,25 @@ pub const GET_WARM: Operation = Operation {
         Peer {
             name: "spi",
             sql: "SELECT count(peer.spi_turn_get(id)) FROM bench.warm_ids WHERE batch = b",
+        },
+    ],
+};
+
+/// As [`GET`], a thousand ids with one call; beside it, a call for each.
+pub const GET_MANY: Operation = Operation {
+    name: "get_many",
+    work: Work::Calls(&TURNS),
+    vacuum: &[],
+    grows: &[],
+    peers: &[
+        Peer {
+            name: "api",
+            sql: "SELECT count(turn_id) FROM caliber_turn_get_many(
+                (SELECT array_agg(id) FROM bench.turn_ids WHERE batch = b))",
+        },
+        Peer {
+            name: "each",
+            sql: "SELECT count(caliber_turn_get(id)) FROM bench.turn_ids WHERE batch = b",
         },
     ],
 };
@@ -227,6 +257,28 @@ pub const APPEND_MANY: Operation = Operation {
             name: "spi",
             sql: "SELECT count(t) FROM (SELECT peer.spi_turn_append_many(id, bench.messages()) AS t
                 FROM bench.many_ids WHERE batch = b) x",
+        },
+    ],
+};
+
+/// Twenty messages to one agent with one call; beside it, a call for each.
+pub const SEND_MANY: Operation = Operation {
+    name: "send_many",
+    work: Work::Calls(&SENDERS),
+    vacuum: &["caliber_message"],
+    grows: &["caliber_message"],
+    peers: &[
+        Peer {
+            name: "api",
+            sql: "SELECT count(m) FROM (
+                SELECT caliber_message_send_many(id, 'context_share', array_fill('{\"go\": 1}'::jsonb, '{20}'),
+                    to_agent_id => id) AS m
+                FROM bench.sender_ids WHERE batch = b) x",
+        },
+        Peer {
+            name: "each",
+            sql: "SELECT count(caliber_message_send(id, 'context_share', '{\"go\": 1}', to_agent_id => id))
+                FROM bench.sender_ids, generate_series(1, 20) WHERE batch = b",
         },
     ],
 };

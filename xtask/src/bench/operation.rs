@@ -32,7 +32,7 @@ pub enum Work {
 /// One implementation of an operation, and its SQL.
 #[derive(Debug)]
 pub struct Peer {
-    /// `api`, `executor`, `plpgsql`, `spi`, `loop`, `caliber_am`, `heap` or `heap_trigger`.
+    /// `api`, `each`, `executor`, `plpgsql`, `spi`, `loop`, `caliber_am`, `heap` or `heap_trigger`.
     pub name: &'static str,
     /// For calls a statement over the batch `b`, for cycles the statements of one cycle.
     pub sql: &'static str,
@@ -64,9 +64,11 @@ pub struct IdSet {
 pub static ALL: &[Operation] = &[
     calls::GET,
     calls::GET_WARM,
+    calls::GET_MANY,
     calls::LIST,
     calls::APPEND,
     calls::APPEND_MANY,
+    calls::SEND_MANY,
     calls::SET_STATUS,
     calls::HEARTBEAT,
     cycles::LOCK,

@@ -35,8 +35,10 @@ pub struct Options {
 /// How large the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Rows of each table.
+    /// Turns.
     pub rows: i32,
+    /// Agents and trajectories.
+    pub others: i32,
     /// Measured rounds.
     pub rounds: i32,
     /// Rounds of the client runs.
@@ -89,7 +91,7 @@ impl Options {
             } else {
                 (3, 3, &[1, 8, 32, 64], &[10_000, 100_000, 1_000_000, 10_000_000])
             };
-        Ok(Size { rows, rounds, client_rounds, client_seconds, connections, growth })
+        Ok(Size { rows, others: rows, rounds, client_rounds, client_seconds, connections, growth })
     }
 
     /// What to measure.
@@ -140,6 +142,11 @@ pub struct Plan {
 pub struct Peers(Vec<String>);
 
 impl Peers {
+    /// These and ours.
+    pub fn only(names: &[&str]) -> Self {
+        Self(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
     /// Whether this one is measured.
     pub fn include(&self, name: &str) -> bool {
         let is_ours = OURS.contains(&name) || name == clients::OURS;

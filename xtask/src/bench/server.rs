@@ -35,7 +35,10 @@ pub fn start(workspace: &Workspace, size: Size, operations: &[&Operation]) -> Re
     cluster.start()?;
     cluster.create_database(DB)?;
     let mut client = cluster.connect(DB)?;
-    client.batch_execute(&format!("SET bench.rows = {}", size.rows))?;
+    client.batch_execute(&format!(
+        "SET bench.rows = {}; SET bench.others = {}",
+        size.rows, size.others
+    ))?;
     let storage = |operation: &&Operation| matches!(operation.work, Work::Statement(_));
     let step = Step::begin(format!("Loading {} rows of each kind", size.rows));
     load(&mut client, size, &library)?;

@@ -1,11 +1,14 @@
--- The rows of the entity tables. bench.rows says how many turns, agents and trajectories; every
--- table has a few more for the warm-up, which touches no row that is measured.
+-- The rows of the entity tables. bench.rows says how many turns, bench.others how many agents and
+-- trajectories; every table has a few more for the warm-up, which touches no row that is measured.
 
 SELECT count(*) FROM caliber_init();
 CREATE SCHEMA bench;
 
 CREATE FUNCTION bench.rows() RETURNS int LANGUAGE sql STABLE
 RETURN current_setting('bench.rows')::int;
+
+CREATE FUNCTION bench.others() RETURNS int LANGUAGE sql STABLE
+RETURN current_setting('bench.others')::int;
 
 -- Entities that only the warm-up uses.
 CREATE FUNCTION bench.spare() RETURNS int LANGUAGE sql IMMUTABLE RETURN 120;
@@ -17,7 +20,7 @@ RETURN greatest(bench.rows() / 1000, 1) + bench.spare();
 
 INSERT INTO caliber.caliber_trajectory (trajectory_id, name, root_trajectory_id)
 SELECT id, 'task ' || n, id
-FROM (SELECT n, caliber_new_id() AS id FROM generate_series(1, bench.rows() + bench.spare()) n OFFSET 0) x;
+FROM (SELECT n, caliber_new_id() AS id FROM generate_series(1, bench.others() + bench.spare()) n OFFSET 0) x;
 
 CREATE TABLE bench.scope AS
 SELECT n, caliber_new_id() AS id, n > bench.scopes() AS listed
@@ -27,7 +30,7 @@ INSERT INTO caliber.caliber_scope (scope_id, trajectory_id, name, token_budget, 
 SELECT s.id, t.trajectory_id, 'scope ' || s.n, 1000000000, 1000, CASE WHEN listed THEN 100 ELSE 10 END
 FROM bench.scope s
 JOIN (SELECT trajectory_id, row_number() OVER () - 1 AS n FROM caliber.caliber_trajectory) t
-    ON t.n = s.n % (bench.rows() + bench.spare());
+    ON t.n = s.n % (bench.others() + bench.spare());
 
 CREATE INDEX ON bench.scope (n);
 ANALYZE bench.scope;
@@ -46,7 +49,7 @@ WHERE s.listed
 ORDER BY s.n, sequence;
 
 INSERT INTO caliber.caliber_agent (agent_type, capabilities)
-SELECT 'worker ' || n % 100, '{read,write}' FROM generate_series(1, bench.rows() + bench.spare()) n;
+SELECT 'worker ' || n % 100, '{read,write}' FROM generate_series(1, bench.others() + bench.spare()) n;
 
 -- The first agents are those that the lock and message cycles use; leases and messages of others
 -- fill the tables.
