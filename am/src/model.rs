@@ -39,8 +39,9 @@ pub struct Entity {
 }
 
 impl Entity {
-    /// The most columns that an entity can have, so that a set of columns is one [`ColumnSet`].
-    pub const MAX_COLUMNS: usize = 64;
+    /// The most columns that an entity can have: a set of them is one [`ColumnSet`], and a table's
+    /// shape, which is copied with each call, is small.
+    pub const MAX_COLUMNS: usize = 32;
     /// The most states that an entity's state column can have.
     pub const MAX_STATES: usize = 8;
 
@@ -224,7 +225,7 @@ impl State {
 
 /// A set of an entity's columns, by position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ColumnSet(u64);
+pub struct ColumnSet(u32);
 
 impl ColumnSet {
     /// No column.
@@ -288,9 +289,10 @@ mod tests {
 
     #[test]
     fn a_column_set_has_what_was_put_in() {
-        let set = [5, 0, 63, 5].into_iter().fold(ColumnSet::EMPTY, ColumnSet::with);
-        assert!(set.iter().eq([0, 5, 63]));
-        assert!(set.contains(63) && !set.contains(1));
+        let last = Entity::MAX_COLUMNS - 1;
+        let set = [5, 0, last, 5].into_iter().fold(ColumnSet::EMPTY, ColumnSet::with);
+        assert!(set.iter().eq([0, 5, last]));
+        assert!(set.contains(last) && !set.contains(1));
         assert!(ColumnSet::EMPTY.is_empty() && !set.is_empty());
     }
 }

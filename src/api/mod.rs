@@ -64,11 +64,13 @@ fn get_many(call: &Call<'_>, entity: &'static Entity, ids: Value<'_>) -> Caliber
     let mut answer = call.result_set(SetOf::Rows);
     let table = open(entity, Access::READ)?;
     let snapshot = ActiveSnapshot::of_statement();
+    let mut lookups = table.lookups(&snapshot);
     for id in ids.as_uuid_array() {
-        if let Some(row) = table.get(id, &snapshot)? {
-            answer.put_row(&table, row.slot());
+        if let Some(row) = lookups.get(id)? {
+            answer.put_row(&table, row);
         }
     }
+    drop(lookups);
     Ok(SetDone)
 }
 

@@ -23,6 +23,12 @@ pub fn current() -> SubTransaction {
     SubTransaction { transaction: ENDED.load(Ordering::Relaxed), id }
 }
 
+/// The number of the command under way, within its transaction.
+pub fn current_command() -> pg_sys::CommandId {
+    // SAFETY: does not mark the command id as used.
+    unsafe { raw::GetCurrentCommandId(false) }
+}
+
 /// Starts counting transactions; called once, when the library is loaded.
 pub fn watch() {
     // SAFETY: the callback lives as long as the library.

@@ -10,11 +10,13 @@ use crate::error::CaliberResult;
 use crate::pg::relation::{OpenRel, Rel};
 use crate::pg::slot::Slot;
 use crate::pg::snapshot::ActiveSnapshot;
+use crate::pg::transaction::{self, SubTransaction};
 use crate::pg::{constraints, triggers, types};
 use crate::storage::shape;
 use crate::table::lock::RowLock;
 use crate::table::writer::Event;
 use pgrx_pg_sys as pg_sys;
+use std::cell::RefCell;
 use uuid::Uuid;
 
 /// What the AFTER ROW triggers of one event on one table are for.
@@ -41,6 +43,16 @@ struct Key {
     parent: pg_sys::Oid,
     /// The attribute of the table (by index from 0) and that of its parent (by number from 1).
     columns: Vec<(usize, i16)>,
+    last: RefCell<Option<Held>>,
+}
+
+/// A key that held, for the rows that this very command writes: its parent is locked, and had
+/// anybody deleted it, that would have been another command.
+#[derive(PartialEq, Eq)]
+struct Held {
+    during: SubTransaction,
+    command: pg_sys::CommandId,
+    ids: Vec<Uuid>,
 }
 
 impl ForeignKeys {
@@ -83,7 +95,11 @@ impl ForeignKeys {
                         && types::base_type_of_column(constraint.parent, attno) == pg_sys::UUIDOID
                 });
                 let fits = constraint.is_match_simple && !trigger.is_deferrable() && are_ids;
-                self.referring.push(Key { parent: constraint.parent, columns });
+                self.referring.push(Key {
+                    parent: constraint.parent,
+                    columns,
+                    last: RefCell::default(),
+                });
                 fits && constraints::owner_may_refer_to(constraint.parent)
             }
         }
@@ -145,7 +161,15 @@ impl Key {
         if self.parent == child.rel().oid() && self.is_of(row, row) {
             return true;
         }
-        matches!(self.lock_parent(row), Ok(true))
+        let ids = self.columns.iter().filter_map(|&(index, _)| value(index).as_uuid()).collect();
+        let (during, command) = (transaction::current(), transaction::current_command());
+        let held = Held { during, command, ids };
+        if self.last.borrow().as_ref() == Some(&held) {
+            return true;
+        }
+        let holds = matches!(self.lock_parent(row), Ok(true));
+        *self.last.borrow_mut() = holds.then_some(held);
+        holds
     }
 
     /// Whether the row refers to a row that is locked, by its key alone.

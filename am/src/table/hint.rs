@@ -9,7 +9,7 @@
 //! [`Shape::generation`]: crate::storage::shape::Shape::generation
 
 use super::{Table, row::Row};
-use crate::pg::slot::OwnedSlot;
+use crate::pg::slot::{OwnedSlot, Slot};
 use crate::pg::snapshot::ActiveSnapshot;
 use crate::pg::transaction::{self, SubTransaction};
 use pgrx_pg_sys as pg_sys;
@@ -108,12 +108,13 @@ impl Table {
             )
         };
         let row = Row::new(self, slot);
-        (visible && row.get(0).as_uuid() == Some(id)).then_some(row)
+        let key = self.attno(0);
+        (visible && row.slot().get(key).as_uuid() == Some(id)).then_some(row)
     }
 
     /// Remembers where the row was found.
-    pub(super) fn hint(&self, id: Uuid, row: &Row<'_>) {
-        let tid = row.slot().tid();
+    pub(super) fn hint(&self, id: Uuid, row: Slot<'_>) {
+        let tid = row.tid();
         let generation = self.shape().generation();
         HINTS.with_borrow_mut(|hints| {
             hints.resize();

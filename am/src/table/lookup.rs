@@ -88,8 +88,13 @@ impl Table {
             return Ok(None);
         }
         let row = scan.into_row();
-        self.hint(id, &row);
+        self.hint(id, row.slot());
         Ok(Some(row))
+    }
+
+    /// For looking many rows up by their keys.
+    pub fn lookups<'t>(&'t self, snapshot: &'t ActiveSnapshot) -> Lookups<'t> {
+        Lookups { table: self, snapshot, scan: None, hinted: None }
     }
 
     /// A copy of the row in a slot of this table.
@@ -237,6 +242,45 @@ impl<'t> IndexScan<'t> {
     /// The row that the scan stands on, kept after the scan's end.
     pub fn into_row(self) -> Row<'t> {
         Row::new(self.table, self.slot)
+    }
+}
+
+/// Look-ups of rows by their keys, with one index scan for all.
+pub struct Lookups<'t> {
+    table: &'t Table,
+    snapshot: &'t ActiveSnapshot,
+    /// Begun with the first key that no hint finds.
+    scan: Option<IndexScan<'t>>,
+    hinted: Option<Row<'t>>,
+}
+
+impl Lookups<'_> {
+    /// The row with this key that the snapshot sees, until the next look-up.
+    ///
+    /// # Errors
+    /// 42P16 when the table lost the index on its key.
+    pub fn get(&mut self, id: Uuid) -> CaliberResult<Option<Slot<'_>>> {
+        self.hinted = self.table.get_by_hint(id, self.snapshot);
+        if let Some(row) = &self.hinted {
+            return Ok(Some(row.slot()));
+        }
+        let conditions = [equal(Value::uuid_in(&id))];
+        let scan = match &mut self.scan {
+            Some(scan) => {
+                scan.restart(&conditions);
+                scan
+            }
+            none => {
+                let scan =
+                    self.table.scan(Path::KEY, &conditions, Order::Ascending, self.snapshot)?;
+                none.insert(scan)
+            }
+        };
+        let found = scan.next();
+        if let Some(row) = found {
+            self.table.hint(id, row);
+        }
+        Ok(found)
     }
 }
 
