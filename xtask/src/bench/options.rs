@@ -89,7 +89,7 @@ impl Options {
             } else if self.quick {
                 (2, 1, &[1, 8, 32], &[10_000, 100_000])
             } else {
-                (3, 3, &[1, 8, 32, 64], &[10_000, 100_000, 1_000_000, 10_000_000])
+                (5, 1, &[1, 8, 32, 64], &[10_000, 100_000, 1_000_000, 10_000_000])
             };
         Ok(Size { rows, others: rows, rounds, client_rounds, client_seconds, connections, growth })
     }
