@@ -20,9 +20,9 @@ pub struct Operation {
     pub name: &'static str,
     /// Tables that are vacuumed before each run.
     vacuum: &'static [&'static str],
-    /// Whether it empties the queue of the first client.
+    /// Whether it empties the clients' queue.
     receives: bool,
-    scripts: [(&'static str, &'static str); 3],
+    scripts: &'static [(&'static str, &'static str)],
 }
 
 impl Operation {
@@ -41,7 +41,7 @@ pub static ALL: &[Operation] = &[
         name: "client_append",
         vacuum: &["caliber_scope", "caliber_turn"],
         receives: false,
-        scripts: [
+        scripts: &[
             (OURS, include_str!("sql/client_append_api.sql")),
             ("client_plpgsql", include_str!("sql/client_append_plpgsql.sql")),
             ("client_sql", include_str!("sql/client_append_sql.sql")),
@@ -51,7 +51,7 @@ pub static ALL: &[Operation] = &[
         name: "client_append_one_scope",
         vacuum: &["caliber_scope", "caliber_turn"],
         receives: false,
-        scripts: [
+        scripts: &[
             (OURS, include_str!("sql/client_append_api.sql")),
             ("client_plpgsql", include_str!("sql/client_append_plpgsql.sql")),
             ("client_sql", include_str!("sql/client_append_sql.sql")),
@@ -61,17 +61,26 @@ pub static ALL: &[Operation] = &[
         name: "client_heartbeat",
         vacuum: &["caliber_agent"],
         receives: false,
-        scripts: [
+        scripts: &[
             (OURS, include_str!("sql/client_heartbeat_api.sql")),
             ("client_plpgsql", include_str!("sql/client_heartbeat_plpgsql.sql")),
             ("client_sql", include_str!("sql/client_heartbeat_sql.sql")),
         ],
     },
     Operation {
+        name: "client_get_20",
+        vacuum: &[],
+        receives: false,
+        scripts: &[
+            (OURS, include_str!("sql/client_get_20_api.sql")),
+            ("client_each", include_str!("sql/client_get_20_each.sql")),
+        ],
+    },
+    Operation {
         name: "client_message",
         vacuum: &["caliber_message"],
         receives: true,
-        scripts: [
+        scripts: &[
             (OURS, include_str!("sql/client_message_api.sql")),
             ("client_plpgsql", include_str!("sql/client_message_plpgsql.sql")),
             ("client_sql", include_str!("sql/client_message_sql.sql")),
@@ -167,7 +176,10 @@ impl Run<'_> {
                 }
                 for schema in ["caliber", "peer"] {
                     for table in operation.vacuum {
-                        client.batch_execute(&format!("VACUUM {schema}.{table}"))?;
+                        // Dead entries at the head of a queue's index would be read by everybody.
+                        client.batch_execute(&format!(
+                            "VACUUM (INDEX_CLEANUP ON) {schema}.{table}"
+                        ))?;
                     }
                 }
                 let (name, script) = scripts[index];

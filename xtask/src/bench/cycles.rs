@@ -6,7 +6,7 @@ use crate::bench::operation::{Operation, Peer, Work};
 /// Cycles of a batch, and batches to each thousand rows and at most.
 pub const BATCH: i32 = 100;
 /// See [`BATCH`].
-pub const BATCHES: (i32, i32) = (1, 100);
+pub const BATCHES: (i32, i32) = (1, 50);
 
 /// A lease taken and given back.
 pub const LOCK: Operation = Operation {

@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use crate::bench::operation::Operation;
 use crate::bench::options::{Peers, Size};
 use crate::bench::{calls, cycles, measure, server, summary};
-use crate::progress::Step;
+use crate::progress::{self, Step};
 use crate::workspace::Workspace;
 
 const OPERATIONS: [&Operation; 4] = [&calls::GET, &calls::APPEND, &calls::LIST, &cycles::MESSAGE];
@@ -43,12 +43,12 @@ pub fn measure(workspace: &Workspace, size: Size) -> Result<Vec<Point>> {
             let times = measure::measure(&cluster, operation, size, &peers)?;
             let figures = summary::figures(operation.name, 0, &times);
             step.done();
-            points.extend(figures.into_iter().map(|f| Point {
-                operation: f.operation,
-                implementation: f.implementation,
-                rows,
-                median_ns: f.median_ns,
-            }));
+            for figure in figures {
+                let (operation, implementation) = (figure.operation, figure.implementation);
+                let median_ns = figure.median_ns;
+                progress::say(format_args!("{implementation}: {:.2} µs", median_ns / 1000.0));
+                points.push(Point { operation, implementation, rows, median_ns });
+            }
         }
     }
     Ok(points)

@@ -1,5 +1,5 @@
 -- What the clients work on: agents, trajectories and scopes whose ids follow from their number, so
--- that a client needs no look-up to choose one, and one agent's queue.
+-- that a client needs no look-up to choose one, and a queue that all clients share.
 
 CREATE FUNCTION bench.client_id(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
 RETURN ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid;
@@ -20,7 +20,7 @@ BEGIN
 END
 $$;
 
--- Fills the queue of the first client up to so many messages.
+-- Fills the queue of the clients' type up to so many messages that wait.
 CREATE FUNCTION bench.fill_queues(wanted int) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     place text;
@@ -28,11 +28,11 @@ DECLARE
 BEGIN
     FOREACH place IN ARRAY '{caliber,peer}'::text[] LOOP
         EXECUTE format('DELETE FROM %I.caliber_message
-            WHERE to_agent_id = bench.client_id(1) AND status = ''acknowledged''', place);
+            WHERE to_agent_type = ''client'' AND status <> ''pending''', place);
         EXECUTE format('SELECT count(*) FROM %I.caliber_message
-            WHERE to_agent_id = bench.client_id(1)', place) INTO waiting;
-        EXECUTE format('INSERT INTO %I.caliber_message (from_agent_id, to_agent_id, message_type, payload)
-            SELECT bench.client_id(2), bench.client_id(1), ''context_share'', ''{"text": "lorem ipsum"}''
+            WHERE to_agent_type = ''client''', place) INTO waiting;
+        EXECUTE format('INSERT INTO %I.caliber_message (from_agent_id, to_agent_type, message_type, payload)
+            SELECT bench.client_id(1), ''client'', ''context_share'', ''{"text": "lorem ipsum"}''
             FROM generate_series(1, $1 - $2)', place) USING wanted, waiting;
     END LOOP;
 END
