@@ -13,6 +13,7 @@ mod db;
 mod fixture;
 pub mod gen_values;
 pub mod indexes;
+pub mod interleave;
 pub mod psql;
 mod schema;
 mod server;
