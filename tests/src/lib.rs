@@ -17,6 +17,7 @@ pub mod interleave;
 pub mod psql;
 mod schema;
 mod server;
+pub mod torture;
 
 pub use db::{Db, assert_sqlstate, lit, opt, show};
 pub use fixture::{TREE_TABLES, Tree, UNKNOWN, expired_lease, lease};

@@ -35,8 +35,7 @@ pub fn check(history: &[Event<Act>], offers: &[Option<usize>]) -> Vec<String> {
                 found.push(format!("offer {offer}: {acceptor:?} has it, not {winner:?}"));
             }
             (None, Some(client)) => {
-                let may =
-                    accepts.iter().any(|e| e.client == *client && e.fate == Fate::Unknown);
+                let may = accepts.iter().any(|e| e.client == *client && e.fate == Fate::Unknown);
                 if !may {
                     found.push(format!("offer {offer}: {client} has it and did not accept"));
                 }

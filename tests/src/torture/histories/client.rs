@@ -49,6 +49,7 @@ impl Logs {
         match act {
             Act::Version(act) => self.versions.push(Event { client, span, fate, act }),
             Act::Lease(act) => self.leases.push(Event { client, span, fate, act }),
+            Act::Holds(_) => {}
             Act::Queue(act) => self.queue.push(Event { client, span, fate, act }),
             Act::Turn(act) => self.turns.push(Event { client, span, fate, act }),
             Act::Accept(act) => self.accepts.push(Event { client, span, fate, act }),
@@ -61,6 +62,8 @@ impl Logs {
 enum Act {
     Version(versions::Act),
     Lease(leases::Act),
+    /// The client holds a lease now.
+    Holds(Held),
     Queue(queue::Act),
     Turn(turns::Act),
     Accept(accepts::Act),
@@ -99,7 +102,7 @@ enum Failure {
 }
 
 /// A lease that the client has.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Held {
     resource: usize,
     lock: Uuid,
@@ -308,9 +311,9 @@ impl<'w> Client<'w> {
 
     fn remember(&mut self, act: &Act) {
         match act {
-            Act::Lease(leases::Act::Acquire { resource, lock, fence, .. }) => {
-                self.held.retain(|held| held.resource != *resource);
-                self.held.push(Held { resource: *resource, lock: *lock, fence: *fence });
+            Act::Holds(new) => {
+                self.held.retain(|held| held.resource != new.resource);
+                self.held.push(*new);
             }
             Act::Lease(leases::Act::Release { fence, .. } | leases::Act::Over { fence, .. }) => {
                 self.held.retain(|held| held.fence != *fence);
@@ -324,9 +327,8 @@ impl<'w> Client<'w> {
 
     fn refused(&mut self, call: &Call, code: &str, level: Option<&str>, begin: u64) {
         let serialization = level.is_some_and(|level| level != "READ COMMITTED");
-        let expected = call.allowed.contains(&code)
-            || code == "57014"
-            || (code == "40001" && serialization);
+        let expected =
+            call.allowed.contains(&code) || code == "57014" || (code == "40001" && serialization);
         assert!(expected, "{code} at {level:?}: {}", call.sql);
         let mut acts = Vec::new();
         if call.allowed.first() == Some(&code) {
@@ -354,7 +356,11 @@ impl<'w> Client<'w> {
             Some(_) if error.is_closed() => Failure::Gone,
             Some(server) => {
                 let code = server.code().code();
-                assert!(!["40P01", "XX000", "XX001", "XX002"].contains(&code), "{}", show(&error, sql));
+                assert!(
+                    !["40P01", "XX000", "XX001", "XX002"].contains(&code),
+                    "{}",
+                    show(&error, sql)
+                );
                 assert!(!server.message().contains("tuple concurrently"), "{}", show(&error, sql));
                 if code == "57P01" { Failure::Gone } else { Failure::Refused(code.to_owned()) }
             }
@@ -406,7 +412,8 @@ impl<'w> Client<'w> {
             ),
             _ => {
                 // What it read last, as a worker would.
-                let sql = format!("SELECT version FROM caliber_{entity} WHERE {entity}_id = '{id}'");
+                let sql =
+                    format!("SELECT version FROM caliber_{entity} WHERE {entity}_id = '{id}'");
                 let version: i64 = self.query(&sql).map_or(1, |rows| rows[0].get(0));
                 expected = Some(version);
                 format!(
@@ -459,10 +466,8 @@ impl<'w> Client<'w> {
             (sql, contents, i64::from(u16::MAX))
         } else {
             let (content, tokens) = (self.unique(), self.pick(0..9));
-            let sql = format!(
-                "SELECT caliber_turn_create('{id}', 'user', {}, {tokens})",
-                lit(&content)
-            );
+            let sql =
+                format!("SELECT caliber_turn_create('{id}', 'user', {}, {tokens})", lit(&content));
             (sql, vec![content], tokens as i64)
         };
         let act = Act::Turn(turns::Act::Append { scope, contents });
@@ -491,16 +496,10 @@ impl<'w> Client<'w> {
         Call {
             may: Some(Act::Lease(leases::Act::MayAcquire { resource })),
             ..Call::new(LEASES, sql, move |rows| {
-                let row = rows.first();
-                let act = row.map(|row| leases::Act::Acquire {
-                    resource,
-                    exclusive,
-                    lock: row.get(0),
-                    fence: row.get(1),
-                    from: row.get(2),
-                    until: row.get(3),
-                });
-                act.into_iter().map(Act::Lease).collect()
+                let Some(row) = rows.first() else { return Vec::new() };
+                let (lock, fence, from, until) = (row.get(0), row.get(1), row.get(2), row.get(3));
+                let act = leases::Act::Acquire { resource, exclusive, fence, from, until };
+                vec![Act::Lease(act), Act::Holds(Held { resource, lock, fence })]
             })
         }
     }
@@ -528,8 +527,7 @@ impl<'w> Client<'w> {
             return self.acquire();
         };
         let clock = micros("clock_timestamp()");
-        let sql =
-            format!("SELECT {clock}, caliber_lock_release('{lock}', {fence}), {clock}");
+        let sql = format!("SELECT {clock}, caliber_lock_release('{lock}', {fence}), {clock}");
         Call {
             may: Some(Act::Lease(leases::Act::Release { fence, at: None })),
             allowed: &["55006"],
@@ -603,8 +601,7 @@ impl<'w> Client<'w> {
 
     fn acknowledge(&self, agent: usize, message: Uuid, receipt: i32) -> Call {
         let agent = self.world.agents[agent];
-        let sql =
-            format!("SELECT caliber_message_acknowledge('{message}', '{agent}', {receipt})");
+        let sql = format!("SELECT caliber_message_acknowledge('{message}', '{agent}', {receipt})");
         let act = Act::Queue(queue::Act::Acknowledge { message, receipt });
         Call {
             may: Some(act.clone()),
@@ -615,7 +612,8 @@ impl<'w> Client<'w> {
 
     fn finish_or_send(&mut self) -> Call {
         if self.pick(0..16) == 0 {
-            let sql = "SELECT caliber_message_redrive(message_id, 2) FROM caliber_message_list_dead(2)";
+            let sql =
+                "SELECT caliber_message_redrive(message_id, 2) FROM caliber_message_list_dead(2)";
             return Call {
                 allowed: &["55000"],
                 ..Call::new(MESSAGES + 3, sql.to_owned(), |_| Vec::new())

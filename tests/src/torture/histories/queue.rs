@@ -137,10 +137,7 @@ fn hidden(history: &[Event<Act>]) -> usize {
         .sum()
 }
 
-fn messages<'h>(
-    history: &'h [Event<Act>],
-    found: &mut Vec<String>,
-) -> BTreeMap<Uuid, Message<'h>> {
+fn messages<'h>(history: &'h [Event<Act>], found: &mut Vec<String>) -> BTreeMap<Uuid, Message<'h>> {
     let mut messages: BTreeMap<Uuid, Message<'_>> = BTreeMap::new();
     for event in history {
         match event.act {
@@ -149,7 +146,8 @@ fn messages<'h>(
                 let delivery = Delivery { event, from, until: Some(until), acknowledged: false };
                 let deliveries = &mut messages.entry(message).or_default().deliveries;
                 if let Some(other) = deliveries.insert(receipt, delivery) {
-                    found.push(format!("{message}: one receipt twice: {:?} {event:?}", other.event));
+                    found
+                        .push(format!("{message}: one receipt twice: {:?} {event:?}", other.event));
                 }
             }
             _ => {}
