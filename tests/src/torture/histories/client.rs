@@ -69,6 +69,8 @@ enum Act {
     Accept(accepts::Act),
 }
 
+type Did = dyn Fn(&[Row]) -> Vec<Act>;
+
 /// A call that is yet to be made.
 struct Call {
     /// Its place in the order in which all transactions make their calls, so that none of theirs
@@ -76,7 +78,7 @@ struct Call {
     rank: usize,
     sql: String,
     /// What the rows returned say that it did.
-    did: Box<dyn Fn(&[Row]) -> Vec<Act>>,
+    did: Box<Did>,
     /// What it may have done when no answer comes.
     may: Option<Act>,
     /// The SQLSTATEs that are right.
