@@ -7,5 +7,5 @@ use caliber_tests::torture::{Budget, Plan, histories};
 #[test]
 fn histories_can_be_explained() {
     let report = histories::run(&Plan { seed: 1, budget: Budget::Steps(2) });
-    println!("{report:?}");
+    println!("{report:#?}");
 }
