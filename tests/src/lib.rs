@@ -9,6 +9,7 @@
 )]
 
 pub mod agents;
+pub mod cluster;
 mod db;
 mod fixture;
 pub mod gen_values;

@@ -1,0 +1,350 @@
+//! Clusters of a test's own, whose servers may be killed.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::db::Db;
+use crate::server::Server;
+
+/// The superuser of these clusters.
+const SUPERUSER: &str = "postgres";
+/// The number in the socket's name; each cluster has a folder of its own.
+const PORT: u16 = 5432;
+/// How long a server may take to do what it does by itself.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A copy of the installation under test, in a temporary folder that goes away with it: its files
+/// can be moved and replaced, and stay the same while the original is built anew.
+#[derive(Debug)]
+pub struct Installation {
+    dir: TempDir,
+    bin: PathBuf,
+    library: PathBuf,
+    /// The user and group that servers run under.
+    account: (u32, u32),
+}
+
+impl Installation {
+    /// Copies it.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    pub fn copy() -> Self {
+        let server = Server::get();
+        let open = Permissions::from_mode(0o755);
+        let dir = tempfile::Builder::new().prefix("cal-").permissions(open).tempdir().unwrap();
+        // The programs find their libraries by a relative path, within this folder.
+        let home = server.pg_bin.ancestors().nth(3).expect("a folder with the installation");
+        let copy = dir.path().join("home");
+        succeed(Command::new("cp").arg("--archive").args([home, &copy]));
+        let inside = |path: &Path| copy.join(path.strip_prefix(home).expect("inside"));
+        // The server under test runs under the account that owns its data.
+        let data = fs::metadata(&server.data_dir).unwrap();
+        Self {
+            bin: inside(&server.pg_bin),
+            library: inside(&server.lib),
+            account: (data.uid(), data.gid()),
+            dir,
+        }
+    }
+
+    /// The extension's library.
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// A program, to be run under the servers' account.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.bin.join(name));
+        // Blind to settings that were meant for other servers.
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C").current_dir("/");
+        if nix::unistd::geteuid().as_raw() != self.account.0 {
+            command.uid(self.account.0).gid(self.account.1);
+        }
+        command
+    }
+
+    /// A folder for a cluster.
+    fn folder(&self, name: &str) -> PathBuf {
+        let dir = self.dir.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        chown(&dir, Some(self.account.0), Some(self.account.1)).unwrap();
+        dir
+    }
+}
+
+/// How a server is killed. Nothing is asked first, and nothing is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// The postmaster and all its children at once, as in a loss of power.
+    All,
+    /// The postmaster alone; its children notice.
+    Postmaster,
+    /// One child; the postmaster ends the others and starts anew.
+    Child(Pid),
+}
+
+/// A cluster; its server is killed when it is dropped.
+#[derive(Debug)]
+pub struct Cluster<'i> {
+    installation: &'i Installation,
+    name: String,
+    dir: PathBuf,
+}
+
+impl<'i> Cluster<'i> {
+    /// A new cluster with these settings. It is not started.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn init(installation: &'i Installation, name: &str, settings: &[(&str, &str)]) -> Self {
+        let cluster = Self::in_folder(installation, name);
+        let options = ["--no-locale", "--encoding=UTF8", "--auth=trust", "--username", SUPERUSER];
+        succeed(
+            installation.program("initdb").args(options).arg("--pgdata").arg(cluster.data()),
+        );
+        let mut conf = vec![
+            "listen_addresses = ''".to_owned(),
+            format!("port = {PORT}"),
+            "include_if_exists = 'own.conf'".to_owned(),
+        ];
+        conf.extend(settings.iter().map(|(name, value)| format!("{name} = '{value}'")));
+        let file = cluster.data().join("postgresql.auto.conf");
+        let old = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{old}\n{}\n", conf.join("\n"))).unwrap();
+        cluster
+    }
+
+    /// A standby that streams from another cluster, whose commits wait for it if they wait for
+    /// anybody.
+    ///
+    /// # Panics
+    /// When no base backup can be taken.
+    pub fn standby_of(primary: &Cluster<'i>, name: &str) -> Self {
+        let cluster = Self::in_folder(primary.installation, name);
+        cluster.base_backup(primary);
+        cluster
+    }
+
+    fn in_folder(installation: &'i Installation, name: &str) -> Self {
+        let dir = installation.folder(name);
+        Self { installation, name: name.to_owned(), dir }
+    }
+
+    /// Takes the place of what was there with a base backup of the primary, as its standby.
+    ///
+    /// # Panics
+    /// When it cannot be taken.
+    pub fn base_backup(&self, primary: &Cluster<'_>) {
+        if self.data().exists() {
+            fs::remove_dir_all(self.data()).unwrap();
+        }
+        let mut backup = self.installation.program("pg_basebackup");
+        backup.args(["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf"]);
+        succeed(backup.arg("--pgdata").arg(self.data()).arg("--dbname").arg(primary.conninfo()));
+        self.follow(primary);
+    }
+
+    /// Winds a former primary back to where the new one left it, as its standby.
+    ///
+    /// # Panics
+    /// When it cannot be wound back.
+    pub fn rewind(&self, primary: &Cluster<'_>) {
+        let mut rewind = self.installation.program("pg_rewind");
+        rewind.arg("--target-pgdata").arg(self.data());
+        rewind.arg("--source-server").arg(format!("{} dbname=postgres", primary.conninfo()));
+        succeed(rewind.arg("--write-recovery-conf"));
+        self.follow(primary);
+    }
+
+    /// Has it stream from the primary under its own name.
+    fn follow(&self, primary: &Cluster<'_>) {
+        let file = self.data().join("postgresql.auto.conf");
+        let conf = fs::read_to_string(&file).unwrap();
+        let conf = format!(
+            "{conf}\nprimary_conninfo = '{} application_name={}'\n",
+            primary.conninfo(),
+            self.name
+        );
+        fs::write(&file, conf).unwrap();
+    }
+
+    fn conninfo(&self) -> String {
+        format!("host={} port={PORT} user={SUPERUSER}", self.dir.display())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn start(&self) {
+        // Not in postgresql.auto.conf, which a base backup copies.
+        let own = self.data().join("own.conf");
+        fs::write(&own, format!("unix_socket_directories = '{}'\n", self.dir.display())).unwrap();
+        let mut start = self.installation.program("pg_ctl");
+        start.args(["start", "--silent", "--wait", "--timeout", "120", "--pgdata"]);
+        let output = start.arg(self.data()).arg("--log").arg(self.log_file()).output().unwrap();
+        assert!(output.status.success(), "{}{}", told(&output), self.log());
+    }
+
+    /// A connection, or why there is none.
+    ///
+    /// # Errors
+    /// The server's refusal, or that of the operating system.
+    pub fn try_connect(&self, db: &str) -> Result<Db, postgres::Error> {
+        Db::open(&self.dir, PORT, SUPERUSER, db)
+    }
+
+    /// A connection, as soon as the server accepts one.
+    ///
+    /// # Panics
+    /// When it never does.
+    #[track_caller]
+    pub fn connect(&self, db: &str) -> Db {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            match self.try_connect(db) {
+                Ok(db) => return db,
+                Err(error) => {
+                    assert!(Instant::now() < patience, "{error}\n{}", self.log());
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+        }
+    }
+
+    /// Makes a standby a primary, and waits until it is one.
+    ///
+    /// # Panics
+    /// When it does not become one.
+    pub fn promote(&self) {
+        let mut promote = self.installation.program("pg_ctl");
+        promote.args(["promote", "--silent", "--wait", "--timeout", "120", "--pgdata"]);
+        let output = promote.arg(self.data()).output().unwrap();
+        assert!(output.status.success(), "{}{}", told(&output), self.log());
+    }
+
+    /// The postmaster's process.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn postmaster(&self) -> Pid {
+        let file = self.data().join("postmaster.pid");
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("no server runs: {e}"));
+        let pid = text.lines().next().and_then(|line| line.parse().ok());
+        Pid::from_raw(pid.unwrap_or_else(|| panic!("no process in {text}")))
+    }
+
+    /// Kills, and waits until the processes are gone.
+    ///
+    /// # Panics
+    /// When they stay.
+    pub fn kill(&self, how: Kill) {
+        if let Kill::Child(pid) = how {
+            signal(pid, Signal::SIGKILL);
+            return await_end(&[pid]);
+        }
+        let postmaster = self.postmaster();
+        // So that it starts no further ones.
+        signal(postmaster, Signal::SIGSTOP);
+        let children = children(postmaster);
+        signal(postmaster, Signal::SIGKILL);
+        if how == Kill::All {
+            for child in &children {
+                signal(*child, Signal::SIGKILL);
+            }
+        }
+        await_end(&[&[postmaster], children.as_slice()].concat());
+    }
+
+    /// Ends the server after a checkpoint.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop(&self) {
+        let mut stop = self.installation.program("pg_ctl");
+        stop.args(["stop", "--silent", "--wait", "--mode=fast", "--timeout", "120", "--pgdata"]);
+        succeed(stop.arg(self.data()));
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        if self.data().join("postmaster.pid").exists() && alive(self.postmaster()) {
+            self.kill(Kill::All);
+        }
+    }
+}
+
+/// A process's state and parent, as Linux tells them.
+fn stat(pid: Pid) -> Option<(char, i32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may have spaces and parentheses in it.
+    let mut words = text.rsplit_once(')')?.1.split_whitespace();
+    let state = words.next()?.chars().next()?;
+    Some((state, words.next()?.parse().ok()?))
+}
+
+/// Whether it still does anything; what nobody has reaped does not.
+fn alive(pid: Pid) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn children(of: Pid) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").unwrap();
+    let names = processes.flatten().map(|entry| entry.file_name());
+    names
+        .filter_map(|name| Some(Pid::from_raw(name.to_str()?.parse().ok()?)))
+        .filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == of.as_raw()))
+        .collect()
+}
+
+fn signal(pid: Pid, signal: Signal) {
+    match kill(pid, signal) {
+        // It ended by itself meanwhile.
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => panic!("cannot send {signal} to {pid}: {error}"),
+    }
+}
+
+fn await_end(pids: &[Pid]) {
+    let patience = Instant::now() + PATIENCE;
+    while let Some(pid) = pids.iter().find(|pid| alive(**pid)) {
+        assert!(Instant::now() < patience, "process {pid} stays");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn told(output: &Output) -> String {
+    let texts = [&output.stdout, &output.stderr];
+    texts.map(|text| String::from_utf8_lossy(text).into_owned()).concat()
+}
+
+#[track_caller]
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}: {}", told(&output));
+}
