@@ -1,6 +1,7 @@
 //! Clusters of a test's own, whose servers may be killed.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use crate::server::Server;
 const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; each cluster has a folder of its own.
 const PORT: u16 = 5432;
+/// The file of a cluster's own settings.
+const OWN_CONF: &str = "own.conf";
 /// How long a server may take to do what it does by itself.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -98,7 +101,6 @@ pub enum Kill {
 #[derive(Debug)]
 pub struct Cluster<'i> {
     installation: &'i Installation,
-    name: String,
     dir: PathBuf,
 }
 
@@ -113,20 +115,19 @@ impl<'i> Cluster<'i> {
         succeed(
             installation.program("initdb").args(options).arg("--pgdata").arg(cluster.data()),
         );
-        let mut conf = vec![
-            "listen_addresses = ''".to_owned(),
-            format!("port = {PORT}"),
-            "include_if_exists = 'own.conf'".to_owned(),
-        ];
-        conf.extend(settings.iter().map(|(name, value)| format!("{name} = '{value}'")));
-        let file = cluster.data().join("postgresql.auto.conf");
-        let old = fs::read_to_string(&file).unwrap();
-        fs::write(&file, format!("{old}\n{}\n", conf.join("\n"))).unwrap();
+        let mut conf = format!("listen_addresses = ''\nport = {PORT}\ninclude = '{OWN_CONF}'\n");
+        for (name, value) in settings {
+            conf.push_str(&format!("{name} = '{value}'\n"));
+        }
+        let mut file = File::options()
+            .append(true)
+            .open(cluster.data().join("postgresql.conf"))
+            .unwrap();
+        file.write_all(conf.as_bytes()).unwrap();
         cluster
     }
 
-    /// A standby that streams from another cluster, whose commits wait for it if they wait for
-    /// anybody.
+    /// A standby that streams from another cluster. It is not started.
     ///
     /// # Panics
     /// When no base backup can be taken.
@@ -137,8 +138,7 @@ impl<'i> Cluster<'i> {
     }
 
     fn in_folder(installation: &'i Installation, name: &str) -> Self {
-        let dir = installation.folder(name);
-        Self { installation, name: name.to_owned(), dir }
+        Self { installation, dir: installation.folder(name) }
     }
 
     /// Takes the place of what was there with a base backup of the primary, as its standby.
@@ -152,7 +152,6 @@ impl<'i> Cluster<'i> {
         let mut backup = self.installation.program("pg_basebackup");
         backup.args(["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf"]);
         succeed(backup.arg("--pgdata").arg(self.data()).arg("--dbname").arg(primary.conninfo()));
-        self.follow(primary);
     }
 
     /// Winds a former primary back to where the new one left it, as its standby.
@@ -164,19 +163,6 @@ impl<'i> Cluster<'i> {
         rewind.arg("--target-pgdata").arg(self.data());
         rewind.arg("--source-server").arg(format!("{} dbname=postgres", primary.conninfo()));
         succeed(rewind.arg("--write-recovery-conf"));
-        self.follow(primary);
-    }
-
-    /// Has it stream from the primary under its own name.
-    fn follow(&self, primary: &Cluster<'_>) {
-        let file = self.data().join("postgresql.auto.conf");
-        let conf = fs::read_to_string(&file).unwrap();
-        let conf = format!(
-            "{conf}\nprimary_conninfo = '{} application_name={}'\n",
-            primary.conninfo(),
-            self.name
-        );
-        fs::write(&file, conf).unwrap();
     }
 
     fn conninfo(&self) -> String {
@@ -192,13 +178,23 @@ impl<'i> Cluster<'i> {
     /// # Panics
     /// When it does not.
     pub fn start(&self) {
-        // Not in postgresql.auto.conf, which a base backup copies.
-        let own = self.data().join("own.conf");
-        fs::write(&own, format!("unix_socket_directories = '{}'\n", self.dir.display())).unwrap();
+        self.set_own(&[]);
         let mut start = self.installation.program("pg_ctl");
         start.args(["start", "--silent", "--wait", "--timeout", "120", "--pgdata"]);
         let output = start.arg(self.data()).arg("--log").arg(self.log_file()).output().unwrap();
         assert!(output.status.success(), "{}{}", told(&output), self.log());
+    }
+
+    /// What is set here and not in a copy of this cluster, such as where its socket is. A server
+    /// that runs has to be told to reload.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn set_own(&self, settings: &[(&str, &str)]) {
+        let socket = self.dir.to_str().expect("a folder with a name in UTF-8");
+        let settings = [("unix_socket_directories", socket)].into_iter().chain(settings.to_vec());
+        let conf: String = settings.map(|(name, value)| format!("{name} = '{value}'\n")).collect();
+        fs::write(self.data().join(OWN_CONF), conf).unwrap();
     }
 
     /// A connection, or why there is none.
