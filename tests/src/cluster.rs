@@ -112,17 +112,13 @@ impl<'i> Cluster<'i> {
     pub fn init(installation: &'i Installation, name: &str, settings: &[(&str, &str)]) -> Self {
         let cluster = Self::in_folder(installation, name);
         let options = ["--no-locale", "--encoding=UTF8", "--auth=trust", "--username", SUPERUSER];
-        succeed(
-            installation.program("initdb").args(options).arg("--pgdata").arg(cluster.data()),
-        );
+        succeed(installation.program("initdb").args(options).arg("--pgdata").arg(cluster.data()));
         let mut conf = format!("listen_addresses = ''\nport = {PORT}\ninclude = '{OWN_CONF}'\n");
         for (name, value) in settings {
             conf.push_str(&format!("{name} = '{value}'\n"));
         }
-        let mut file = File::options()
-            .append(true)
-            .open(cluster.data().join("postgresql.conf"))
-            .unwrap();
+        let mut file =
+            File::options().append(true).open(cluster.data().join("postgresql.conf")).unwrap();
         file.write_all(conf.as_bytes()).unwrap();
         cluster
     }
@@ -243,6 +239,11 @@ impl<'i> Cluster<'i> {
         let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("no server runs: {e}"));
         let pid = text.lines().next().and_then(|line| line.parse().ok());
         Pid::from_raw(pid.unwrap_or_else(|| panic!("no process in {text}")))
+    }
+
+    /// The server's backends and background processes.
+    pub fn children(&self) -> Vec<Pid> {
+        children(self.postmaster())
     }
 
     /// Kills, and waits until the processes are gone.

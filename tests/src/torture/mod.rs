@@ -1,6 +1,11 @@
 //! Programs that look for bugs for as long as they are let.
 
+pub mod crash;
 pub mod histories;
+mod ledger;
+mod load;
+mod rules;
+mod sound;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::super::rules::broken;
 use super::client::Logs;
 use super::event::{Event, Fate, Span};
 use super::{accepts, leases, queue, turns, versions};
@@ -71,6 +72,7 @@ impl World {
             queue::check(&logs.queue, &messages(&mut db)),
             turns::check(&logs.turns, &scopes),
             accepts::check(&logs.accepts, &offers),
+            broken(&mut db),
         ]
         .concat()
     }
