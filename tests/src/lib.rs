@@ -9,6 +9,7 @@
 )]
 
 pub mod agents;
+pub mod calls;
 pub mod cluster;
 mod db;
 mod fixture;

@@ -117,6 +117,16 @@ pub(super) fn check(db: &mut Db, load: &mut Load, report: &mut Report) {
     report.count("recoveries checked", 1);
 }
 
+/// Fails when a table or index of the current schema is damaged, or a rule is broken.
+///
+/// # Panics
+/// When one is.
+#[track_caller]
+pub fn assert_sound(db: &mut Db) {
+    let found = [damaged(db), broken(db)].concat();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 /// The server complains of nothing but of having been killed.
 ///
 /// # Panics

@@ -6,6 +6,7 @@ mod ledger;
 mod load;
 mod rules;
 mod sound;
+pub mod standby;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
