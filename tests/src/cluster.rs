@@ -81,6 +81,8 @@ impl Installation {
     fn folder(&self, name: &str) -> PathBuf {
         let dir = self.dir.path().join(name);
         fs::create_dir(&dir).unwrap();
+        // Whoever reaches the socket is the superuser.
+        fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
         chown(&dir, Some(self.account.0), Some(self.account.1)).unwrap();
         dir
     }
@@ -93,8 +95,16 @@ pub enum Kill {
     All,
     /// The postmaster alone; its children notice.
     Postmaster,
-    /// One child; the postmaster ends the others and starts anew.
-    Child(Pid),
+}
+
+impl Kill {
+    /// What is counted.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "kills of all processes",
+            Self::Postmaster => "kills of the postmaster",
+        }
+    }
 }
 
 /// A cluster; its server is killed when it is dropped.
@@ -155,6 +165,8 @@ impl<'i> Cluster<'i> {
     /// # Panics
     /// When it cannot be wound back.
     pub fn rewind(&self, primary: &Cluster<'_>) {
+        // What pg_rewind compares says only then where the new primary left.
+        primary.connect("postgres").run("CHECKPOINT");
         let mut rewind = self.installation.program("pg_rewind");
         rewind.arg("--target-pgdata").arg(self.data());
         rewind.arg("--source-server").arg(format!("{} dbname=postgres", primary.conninfo()));
@@ -230,31 +242,32 @@ impl<'i> Cluster<'i> {
         assert!(output.status.success(), "{}{}", told(&output), self.log());
     }
 
-    /// The postmaster's process.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub fn postmaster(&self) -> Pid {
-        let file = self.data().join("postmaster.pid");
-        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("no server runs: {e}"));
-        let pid = text.lines().next().and_then(|line| line.parse().ok());
-        Pid::from_raw(pid.unwrap_or_else(|| panic!("no process in {text}")))
+    /// The postmaster, if it runs.
+    fn running(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        let pid = Pid::from_raw(text.lines().next()?.parse().ok()?);
+        // The number alone may be another process's by now.
+        let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+        (cwd == self.data()).then_some(pid)
+    }
+
+    fn postmaster(&self) -> Pid {
+        self.running().unwrap_or_else(|| panic!("no server runs\n{}", self.log()))
     }
 
     /// The server's backends and background processes.
+    ///
+    /// # Panics
+    /// When no server runs.
     pub fn children(&self) -> Vec<Pid> {
         children(self.postmaster())
     }
 
-    /// Kills, and waits until the processes are gone.
+    /// Kills the server, and waits until its processes are gone.
     ///
     /// # Panics
-    /// When they stay.
+    /// When no server runs, or when they stay.
     pub fn kill(&self, how: Kill) {
-        if let Kill::Child(pid) = how {
-            signal(pid, Signal::SIGKILL);
-            return await_end(&[pid]);
-        }
         let postmaster = self.postmaster();
         // So that it starts no further ones.
         signal(postmaster, Signal::SIGSTOP);
@@ -268,14 +281,9 @@ impl<'i> Cluster<'i> {
         await_end(&[&[postmaster], children.as_slice()].concat());
     }
 
-    /// Ends the server after a checkpoint.
-    ///
-    /// # Panics
-    /// When it does not end.
-    pub fn stop(&self) {
-        let mut stop = self.installation.program("pg_ctl");
-        stop.args(["stop", "--silent", "--wait", "--mode=fast", "--timeout", "120", "--pgdata"]);
-        succeed(stop.arg(self.data()));
+    /// Kills one child: the postmaster ends the others and starts anew.
+    pub fn kill_child(&self, child: Pid) {
+        signal(child, Signal::SIGKILL);
     }
 
     fn log_file(&self) -> PathBuf {
@@ -290,7 +298,7 @@ impl<'i> Cluster<'i> {
 
 impl Drop for Cluster<'_> {
     fn drop(&mut self) {
-        if self.data().join("postmaster.pid").exists() && alive(self.postmaster()) {
+        if self.running().is_some() {
             self.kill(Kill::All);
         }
     }

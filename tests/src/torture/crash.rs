@@ -1,10 +1,12 @@
 //! The server is killed at random moments under load. After each recovery all that was acknowledged
 //! is there, and nothing that was not attempted; tables and indexes are sound; the rules hold.
 
-use fastrand::Rng;
-use nix::unistd::Pid;
+use std::thread;
+use std::time::Duration;
 
-use super::load::{DB, Load, set_up};
+use fastrand::Rng;
+
+use super::load::{DB, Load, Progress, set_up};
 use super::rules::broken;
 use super::sound::damaged;
 use super::{Plan, Report};
@@ -43,35 +45,27 @@ pub fn run(plan: &Plan) -> Report {
     drop(db);
     let mut cycles = plan.budget.start();
     while cycles.next_step() {
-        let (commits, pause) = (rng.u64(20..400), rng.u64(0..40));
-        let child = rng.u32(0..3);
-        let chosen = rng.usize(..);
-        let (doing, how) = load.run(
+        let (commits, pause) = (rng.u64(20..400), Duration::from_millis(rng.u64(0..40)));
+        let how = rng.choice([Some(Kill::All), Some(Kill::Postmaster), None]).flatten();
+        let doing = load.run(
             || cluster.connect(DB),
             |progress| {
                 progress.wait_for(commits);
                 // Not always just after a commit.
-                std::thread::sleep(std::time::Duration::from_millis(pause));
-                let how = match child {
-                    0 => Kill::All,
-                    1 => Kill::Postmaster,
-                    _ => Kill::Child(pick(&cluster, chosen)),
-                };
+                thread::sleep(pause);
                 let doing = progress.doing();
-                cluster.kill(how);
-                (doing, how)
+                match how {
+                    Some(how) => cluster.kill(how),
+                    None => kill_a_child(&cluster, progress, &mut rng),
+                }
+                doing
             },
         );
         for what in doing {
             report.count(&format!("killed during {what}"), 1);
         }
-        let kind = match how {
-            Kill::All => "kills of all processes",
-            Kill::Postmaster => "kills of the postmaster",
-            Kill::Child(_) => "kills of a child",
-        };
-        report.count(kind, 1);
-        if !matches!(how, Kill::Child(_)) {
+        report.count(how.map_or("kills of a child", Kill::name), 1);
+        if how.is_some() {
             cluster.start();
         }
         check(&mut cluster.connect(DB), &mut load, &mut report);
@@ -88,11 +82,17 @@ pub(super) fn add_amcheck(db: &mut Db) {
     }
 }
 
-/// A backend or a background process.
-fn pick(cluster: &Cluster<'_>, chosen: usize) -> Pid {
-    let children = cluster.children();
-    assert!(!children.is_empty(), "a server has children");
-    children[chosen % children.len()]
+/// Kills a backend or a background process, so that all end.
+fn kill_a_child(cluster: &Cluster<'_>, progress: &Progress, rng: &mut Rng) {
+    loop {
+        if let Some(child) = rng.choice(cluster.children()) {
+            cluster.kill_child(child);
+        }
+        // It may have ended by itself just before.
+        if progress.somebody_ends() {
+            return;
+        }
+    }
 }
 
 /// Looks at everything after a recovery.

@@ -2,9 +2,10 @@
 //! told.
 
 use std::io::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::json;
@@ -70,30 +71,83 @@ struct Closed;
 type Done = Result<(), Closed>;
 
 /// What all clients of a load share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
-    /// Commits acknowledged.
-    pub acknowledged: AtomicU64,
-    /// Whether the clients are to end by themselves.
-    pub stop: AtomicBool,
-    doing: Mutex<Vec<&'static str>>,
+    state: Mutex<State>,
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    acknowledged: u64,
+    /// How many have not ended.
+    working: usize,
+    doing: Vec<&'static str>,
 }
 
 impl Progress {
-    /// Waits until so many more commits are acknowledged.
+    fn new(clients: usize) -> Self {
+        let state = State { acknowledged: 0, working: clients, doing: vec!["nothing"; clients] };
+        Self { state: Mutex::new(state), changed: Condvar::new(), stop: AtomicBool::new(false) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics while they have it")
+    }
+
+    fn at(&self, client: usize, what: &'static str) {
+        self.state().doing[client] = what;
+    }
+
+    fn acknowledge(&self) {
+        self.state().acknowledged += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until so many more commits are acknowledged, or nobody is left who works.
     pub fn wait_for(&self, more: u64) {
-        let enough = self.acknowledged.load(Ordering::Relaxed) + more;
-        while self.acknowledged.load(Ordering::Relaxed) < enough {
-            thread::yield_now();
-        }
+        let state = self.state();
+        let enough = state.acknowledged + more;
+        let waits = |state: &mut State| state.acknowledged < enough && state.working > 0;
+        drop(self.changed.wait_while(state, waits));
+    }
+
+    /// Whether a client ends, within a second.
+    pub fn somebody_ends(&self) -> bool {
+        let state = self.state();
+        let all = state.doing.len();
+        let patience = Duration::from_secs(1);
+        let waits = |state: &mut State| state.working == all;
+        self.changed.wait_timeout_while(state, patience, waits).is_ok_and(|(_, t)| !t.timed_out())
     }
 
     /// What the clients are at.
-    ///
-    /// # Panics
-    /// When a client has failed.
     pub fn doing(&self) -> Vec<&'static str> {
-        self.doing.lock().expect("a client failed").clone()
+        self.state().doing.clone()
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// One who works; dropped when it ends, in whatever way.
+struct Working<'p>(&'p Progress);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.state().working -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Lets the clients end when the one who was to see to that has failed.
+struct StopAtEnd<'p>(&'p Progress);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -127,25 +181,29 @@ impl Load {
     /// When the server does what it must not.
     pub fn run<R>(
         &mut self,
-        connect: impl Fn() -> Db + Sync,
+        connect: impl Fn() -> Db,
         meanwhile: impl FnOnce(&Progress) -> R,
     ) -> R {
-        let progress = Progress::default();
         let count = self.clients.len();
-        progress.doing.lock().expect("nobody has it").resize(count + 1, "nothing");
+        let progress = Progress::new(count + 1);
         let (shared_scope, round) = (self.shared_scope, self.round);
         self.round += 1;
         thread::scope(|scope| {
+            let progress = &progress;
             for client in &mut self.clients {
-                let (progress, mut db) = (&progress, connect());
+                let mut db = connect();
                 scope.spawn(move || {
+                    let _working = Working(progress);
                     let mut session = Session { client, db: &mut db, progress, shared_scope };
-                    while !progress.stop.load(Ordering::Relaxed) && session.step().is_ok() {}
+                    while !progress.stopped() && session.step().is_ok() {}
                 });
             }
-            let (progress, mut db) = (&progress, connect());
-            let rng = &mut self.maintenance;
-            scope.spawn(move || maintain(&mut db, rng, round, progress, count));
+            let (mut db, rng) = (connect(), &mut self.maintenance);
+            scope.spawn(move || {
+                let _working = Working(progress);
+                maintain(&mut db, rng, round, progress, count);
+            });
+            let _stop = StopAtEnd(progress);
             meanwhile(progress)
         })
     }
@@ -270,29 +328,27 @@ fn only_closed(error: &postgres::Error, sql: &str) -> Closed {
 
 impl Session<'_> {
     fn step(&mut self) -> Done {
-        type Step = fn(&mut Session<'_>) -> Done;
-        const STEPS: &[(&str, Step)] = &[
-            ("append", Session::append),
-            ("append", Session::append),
-            ("append_many", Session::append_many),
-            ("send", Session::send),
-            ("receive and acknowledge", Session::receive),
-            ("note", Session::note),
-            ("artifact", Session::artifact),
-            ("lease", Session::lease),
-            ("agent", Session::agent),
-            ("tree", Session::tree),
-            ("deletion of a tree", Session::delete_tree),
-            ("INSERT", Session::insert),
-            ("UPDATE", Session::update),
-            ("DELETE", Session::delete),
-            ("COPY", Session::copy),
-            ("COPY of notes", Session::copy_notes),
-            ("savepoints", Session::savepoints),
+        let steps: [(&'static str, fn(&mut Self) -> Done); 17] = [
+            ("append", Self::append),
+            ("append", Self::append),
+            ("append_many", Self::append_many),
+            ("send", Self::send),
+            ("receive and acknowledge", Self::receive),
+            ("note", Self::note),
+            ("artifact", Self::artifact),
+            ("lease", Self::lease),
+            ("agent", Self::agent),
+            ("tree", Self::tree),
+            ("deletion of a tree", Self::delete_tree),
+            ("INSERT", Self::insert),
+            ("UPDATE", Self::update),
+            ("DELETE", Self::delete),
+            ("COPY", Self::copy),
+            ("COPY of notes", Self::copy_notes),
+            ("savepoints", Self::savepoints),
         ];
-        let (name, step) = STEPS[self.client.rng.usize(0..STEPS.len())];
-        let number = self.client.number;
-        self.progress.doing.lock().expect("a client failed")[number] = name;
+        let (name, step) = steps[self.client.rng.usize(0..steps.len())];
+        self.progress.at(self.client.number, name);
         step(self)
     }
 
@@ -310,7 +366,7 @@ impl Session<'_> {
 
     fn acknowledged(&mut self) {
         self.client.ledger.acknowledged();
-        self.progress.acknowledged.fetch_add(1, Ordering::Relaxed);
+        self.progress.acknowledge();
     }
 
     fn any_scope(&mut self) -> Uuid {
@@ -468,7 +524,7 @@ impl Session<'_> {
 
     /// A new row of the plain table: its values in SQL and what it leaves.
     fn plain(&mut self) -> (String, String, i32, (Key, Option<String>)) {
-        let (key, number) = (self.client.tag(), self.client.rng.i32(0..1000));
+        let (key, number) = (self.client.tag(), self.client.rng.i32(0..40));
         // Now and then too much for a page.
         let times =
             if self.client.rng.u32(0..10) == 0 { 600 } else { self.client.rng.usize(1..20) };
@@ -481,7 +537,7 @@ impl Session<'_> {
         let (mut rows, mut writes) = (Vec::new(), Vec::new());
         for _ in 0..self.client.rng.usize(1..20) {
             let (key, value, number, row) = self.plain();
-            rows.push(format!("('{key}', '{value}', {number}, '{{{number}, 7}}')"));
+            rows.push(format!("('{key}', '{value}', {number}, '{{{number}}}')"));
             writes.push(row);
         }
         let sql = format!(
@@ -493,7 +549,7 @@ impl Session<'_> {
 
     fn update(&mut self) -> Done {
         let keys = self.client.some(PLAIN, 8);
-        let (tag, number) = (self.client.tag(), self.client.rng.i32(0..1000));
+        let (tag, number) = (self.client.tag(), self.client.rng.i32(0..40));
         let value = tag.repeat(self.client.rng.usize(1..200));
         let state = plain_state(number, &value);
         let sql = format!(
@@ -504,13 +560,17 @@ impl Session<'_> {
     }
 
     fn delete(&mut self) -> Done {
-        // As many as COPY brings, once there are many.
-        let many = self.client.ledger.keys(PLAIN).count() > 2_000;
-        let count = if many { 1_000 } else { 5 };
-        let keys = self.client.some(PLAIN, count);
+        let (table, name, column, many) = match self.client.rng.u32(0..4) {
+            0 => (NOTE, "caliber_note", "note_id", 200),
+            1 => (ARTIFACT, "caliber_artifact", "artifact_id", 60),
+            _ => (PLAIN, "plain", "key", 1_500),
+        };
+        // As many as come, once there are many.
+        let count = if self.client.ledger.keys(table).count() > many { many / 2 } else { 2 };
+        let keys = self.client.some(table, count);
         let list = keys.join(",");
-        let sql = format!("DELETE FROM plain WHERE key = ANY ('{{{list}}}')");
-        self.commit(&sql, keys.into_iter().map(|key| delete(PLAIN, key)).collect())
+        let sql = format!("DELETE FROM {name} WHERE {column} = ANY ('{{{list}}}')");
+        self.commit(&sql, keys.into_iter().map(|key| delete(table, key)).collect())
     }
 
     fn copy(&mut self) -> Done {
@@ -539,7 +599,11 @@ impl Session<'_> {
     fn copy_in(&mut self, copy: &str, lines: &[String], writes: Writes) -> Done {
         let mut writer = self.db.copy_in(copy).map_err(|error| only_closed(&error, copy))?;
         for line in lines {
-            writer.write_all(line.as_bytes()).map_err(|_| Closed)?;
+            if writer.write_all(line.as_bytes()).is_err() {
+                // The server's own words come with the end.
+                let error = writer.finish().expect_err(copy);
+                return Err(only_closed(&error, copy));
+            }
         }
         self.client.ledger.attempt(writes);
         writer.finish().map_err(|error| only_closed(&error, copy))?;
@@ -569,7 +633,7 @@ fn plain_state(number: i32, value: &str) -> String {
 /// Maintains the tables until the connection ends.
 fn maintain(db: &mut Db, rng: &mut Rng, round: usize, progress: &Progress, place: usize) {
     let mut made = 0;
-    while !progress.stop.load(Ordering::Relaxed) {
+    while !progress.stopped() {
         made += 1;
         let index = format!("made_{round}_{made}");
         let (name, sql) = match rng.usize(0..13) {
@@ -600,7 +664,7 @@ fn maintain(db: &mut Db, rng: &mut Rng, round: usize, progress: &Progress, place
             11 => ("ANALYZE", "ANALYZE".to_owned()),
             _ => ("CHECKPOINT", "CHECKPOINT".to_owned()),
         };
-        progress.doing.lock().expect("a client failed")[place] = name;
+        progress.at(place, name);
         if let Err(error) = db.attempt(&sql) {
             let Closed = only_closed(&error, &sql);
             return;
@@ -609,7 +673,7 @@ fn maintain(db: &mut Db, rng: &mut Rng, round: usize, progress: &Progress, place
                    WHERE relname LIKE 'made%' AND relkind = 'i' ORDER BY oid DESC OFFSET 3";
         let Ok(rows) = db.query(old, &[]).map_err(|error| only_closed(&error, old)) else { return };
         for row in rows {
-            progress.doing.lock().expect("a client failed")[place] = "DROP INDEX CONCURRENTLY";
+            progress.at(place, "DROP INDEX CONCURRENTLY");
             let drop: String = row.get(0);
             if let Err(error) = db.attempt(&drop) {
                 let Closed = only_closed(&error, &drop);

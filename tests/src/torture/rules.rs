@@ -51,7 +51,6 @@ const RULES: &[(&str, &str)] = &[
              LEFT JOIN caliber_trajectory p ON p.trajectory_id = t.parent_trajectory_id
          WHERE t.root_trajectory_id <> coalesce(p.root_trajectory_id, t.trajectory_id)",
     ),
-    ("versions begin with 1", "SELECT t::text FROM caliber_trajectory t WHERE version < 1"),
 ];
 
 /// Queries for the rows that break a foreign key or a CHECK of the current schema.
