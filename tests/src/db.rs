@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::Client;
@@ -27,8 +29,17 @@ impl DerefMut for Db {
 }
 
 impl Db {
-    pub(crate) const fn new(client: Client) -> Self {
-        Self(client)
+    /// Connects through a Unix socket.
+    pub(crate) fn open(
+        socket: &Path,
+        port: u16,
+        user: &str,
+        db: &str,
+    ) -> Result<Self, postgres::Error> {
+        let mut config = postgres::Config::new();
+        config.host_path(socket).port(port).user(user).dbname(db);
+        let test = thread::current().name().unwrap_or("test").to_owned();
+        config.application_name(&test).connect(postgres::NoTls).map(Self)
     }
 
     /// Runs statements that must succeed.

@@ -7,6 +7,8 @@ use crate::db::Db;
 pub struct Index {
     /// Its name.
     pub name: String,
+    /// Its access method.
+    pub method: String,
     /// A query for rows as text, which this index answers when a sequential scan is not wanted.
     /// For a B-tree: all its rows in its order; for others: the rows for each of the values that
     /// the table has.
@@ -41,14 +43,14 @@ pub fn indexes(db: &mut Db, tables: &[&str]) -> Vec<Index> {
                 _ => {
                     let query =
                         format!("SELECT r::text FROM {table} r WHERE {condition} ORDER BY {columns}");
-                    return Index { name, query };
+                    return Index { name, method, query };
                 }
             };
             let query = format!(
                 "SELECT v::text || (SELECT string_agg(r::text, ',' ORDER BY r::text) FROM {table} r WHERE {test})
                  FROM (SELECT DISTINCT {values} AS v FROM {table}) AS found"
             );
-            Index { name, query }
+            Index { name, method, query }
         })
         .collect()
 }
@@ -60,7 +62,7 @@ pub fn indexes(db: &mut Db, tables: &[&str]) -> Vec<Index> {
 /// When one does not.
 #[track_caller]
 pub fn indexes_agree(db: &mut Db, indexes: &[Index]) {
-    for Index { name, query } in indexes {
+    for Index { name, query, .. } in indexes {
         db.run(
             "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;
              SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on",
@@ -83,7 +85,7 @@ const BY_INDEX: &str = "SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmap
 /// When it does not.
 #[track_caller]
 pub fn indexes_are_used(db: &mut Db, indexes: &[Index]) {
-    for Index { name, query } in indexes {
+    for Index { name, query, .. } in indexes {
         db.run("BEGIN");
         db.run(BY_INDEX);
         let plan = db.all::<String>(&format!("EXPLAIN {query}")).join("\n");

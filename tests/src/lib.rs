@@ -9,13 +9,17 @@
 )]
 
 pub mod agents;
+pub mod calls;
+pub mod cluster;
 mod db;
 mod fixture;
 pub mod gen_values;
 pub mod indexes;
+pub mod interleave;
 pub mod psql;
 mod schema;
 mod server;
+pub mod torture;
 
 pub use db::{Db, assert_sqlstate, lit, opt, show};
 pub use fixture::{TREE_TABLES, Tree, UNKNOWN, expired_lease, lease};

@@ -53,12 +53,8 @@ impl Server {
 
     /// A connection to another database of the server.
     pub fn connect_to(&self, db: &str) -> Db {
-        let mut config = postgres::Config::new();
-        config.host_path(&self.socket).port(self.port).user(&self.user).dbname(db);
-        let test = std::thread::current().name().unwrap_or("test").to_owned();
-        config.application_name(&test);
-        match config.connect(postgres::NoTls) {
-            Ok(client) => Db::new(client),
+        match Db::open(&self.socket, self.port, &self.user, db) {
+            Ok(db) => db,
             Err(e) => panic!("cannot connect to {}:{}: {e}", self.socket.display(), self.port),
         }
     }

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use caliber_tests::{Db, Schema, UNKNOWN, show};
+use caliber_tests::calls::{Function, fixtures, functions, valid};
+use caliber_tests::{Schema, UNKNOWN, show};
 
 /// What docs/sql.md lists, and what PostgreSQL itself says of a malformed or an oversized value.
 const DOCUMENTED: &[&str] = &[
@@ -13,135 +14,6 @@ const DOCUMENTED: &[&str] = &[
     "22001", "22003", "22007", "22008", "22015", "22000", "3F000", "42P01", "42602", "22P05",
     "42939", "42501",
 ];
-
-/// A function: its name, and its arguments' names, types and kinds of types.
-struct Function {
-    name: String,
-    arguments: Vec<(String, String, String)>,
-}
-
-fn functions(db: &mut Db) -> Vec<Function> {
-    let rows = db
-        .query(
-            "SELECT p.proname::text, coalesce(p.proargnames[1:p.pronargs], '{}'),
-             ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n) ORDER BY n),
-             ARRAY(SELECT y.typtype::text FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)
-                   JOIN pg_type y ON y.oid = t ORDER BY n)
-             FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
-             JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'caliber-pg'
-             WHERE d.classid = 'pg_proc'::regclass AND NOT 'internal'::regtype = ANY (p.proargtypes)
-             AND p.pronargs > 0 ORDER BY 1, p.oid",
-            &[],
-        )
-        .unwrap();
-    rows.iter()
-        .map(|row| {
-            let (names, types, kinds): (Vec<String>, Vec<String>, Vec<String>) =
-                (row.get(1), row.get(2), row.get(3));
-            let arguments = names.into_iter().zip(types).zip(kinds);
-            let arguments = arguments.map(|((name, ty), kind)| (name, ty, kind)).collect();
-            Function { name: row.get(0), arguments }
-        })
-        .collect()
-}
-
-/// Rows that valid calls can be about, by the expression that stands for an argument's value.
-fn fixtures(db: &mut Db) -> BTreeMap<&'static str, String> {
-    let mut create =
-        |call: &str| format!("'{}'", db.one::<String>(&format!("SELECT ({call})::text")));
-    let agent = create("caliber_agent_register('boss', can_delegate_to => '{*}')");
-    let worker = create("caliber_agent_register('worker')");
-    let trajectory = create("caliber_trajectory_create('task')");
-    let scope = create(&format!("caliber_scope_create({trajectory}, 'window', 1000)"));
-    let turn = create(&format!("caliber_turn_create({scope}, 'user', 'hello')"));
-    let artifact = |n: u8| {
-        format!(
-            "caliber_artifact_create({trajectory}, {scope}, 'fact', 'n{n}', 'c', '[1,2,3,4,5,6,7,{n}]')"
-        )
-    };
-    let (artifact, other) = (create(&artifact(1)), create(&artifact(2)));
-    let note = create("caliber_note_create('fact', 't', 'c', embedding => '[1,1,1,1,1,1,1,1]')");
-    let other_note = create("caliber_note_create('fact', 't', 'c')");
-    let lock = create(&format!(
-        "SELECT lock_id FROM caliber_lock_acquire({worker}, 'scope', {scope}, '1 day')"
-    ));
-    let message = create(&format!("caliber_message_send({agent}, 'm', '{{}}', {worker})"));
-    let delegation = create(&format!(
-        "caliber_delegation_create({agent}, 'part', {trajectory}, delegatee_agent_id => {worker})"
-    ));
-    let handoff = create(&format!(
-        "caliber_handoff_create({agent}, {trajectory}, {scope}, 'escalation', {worker})"
-    ));
-    let conflict = create(&format!(
-        "caliber_conflict_create('goal_conflict', 'artifact', {artifact}, 'artifact', {other})"
-    ));
-    [
-        ("agent", agent),
-        ("worker", worker),
-        ("trajectory", trajectory),
-        ("scope", scope),
-        ("turn", turn),
-        ("artifact", artifact),
-        ("artifact by", other),
-        ("note", note),
-        ("note by", other_note),
-        ("lock", lock),
-        ("message", message),
-        ("delegation", delegation),
-        ("handoff", handoff),
-        ("conflict", conflict),
-    ]
-    .into()
-}
-
-/// A value with which the function may well succeed.
-fn valid(function: &str, argument: &str, ty: &str, fixtures: &BTreeMap<&str, String>) -> String {
-    let entity = function.split('_').nth(1).unwrap_or_default();
-    let row = |name: &str| fixtures.get(name).cloned();
-    let value = match (argument, ty) {
-        ("id", _) => row(entity),
-        ("by_id", _) => row(&format!("{entity} by")),
-        ("lock_id" | "message_id", _) if !function.ends_with("_send") => row(entity),
-        ("from_agent_id" | "delegator_agent_id", _) => row("agent"),
-        ("agent_id" | "to_agent_id" | "delegatee_agent_id", "uuid") => row("worker"),
-        ("trajectory_id" | "parent_trajectory_id", _) if entity != "trajectory" => {
-            row("trajectory")
-        }
-        ("scope_id", _) if entity != "scope" => row("scope"),
-        ("resource_id" | "item_a_id", _) => row("scope"),
-        ("item_b_id", _) => row("turn"),
-        ("embedding", _) => Some("'[1,2,3,4,5,6,7,8]'".to_owned()),
-        ("messages", _) => Some("'[{\"role\": \"user\", \"content\": \"x\"}]'".to_owned()),
-        ("changes", _) => Some("'{\"metadata\": {}}'".to_owned()),
-        ("resource_type", _) => Some("'scope'".to_owned()),
-        ("role", _) => Some("'user'".to_owned()),
-        ("mode", _) => Some("'shared'".to_owned()),
-        ("strategy", _) => Some("'escalate'".to_owned()),
-        ("reason", t) if t.ends_with("handoff_reason") => Some("'escalation'".to_owned()),
-        ("status", t) if t.ends_with("trajectory_status") => Some("'active'".to_owned()),
-        ("status", _) => Some("'idle'".to_owned()),
-        ("conflict_type", _) => Some("'goal_conflict'".to_owned()),
-        ("ttl" | "visibility" | "max_age", _) => Some("'1 minute'".to_owned()),
-        ("wait" | "delay", _) => Some("'0'".to_owned()),
-        ("include_stale", _) => Some("false".to_owned()),
-        ("token_budget" | "max_rows" | "max_messages" | "k" | "deliveries", _) => {
-            Some("5".to_owned())
-        }
-        ("tokens_used", _) => Some("500".to_owned()),
-        ("receipt", _) => Some("1".to_owned()),
-        ("after_sequence", _) => Some("-1".to_owned()),
-        ("relation", _) => Some("'caliber_turn'".to_owned()),
-        ("schema", _) => Some("current_schema()".to_owned()),
-        ("embedding_dim", _) => Some("8".to_owned()),
-        ("fence", _) if entity == "lock" => Some("(SELECT fence FROM caliber_lock)".to_owned()),
-        ("ids", _) => row(entity).map(|id| format!("ARRAY[{id}]::uuid[]")),
-        ("payloads", _) => Some("ARRAY['{}']::jsonb[]".to_owned()),
-        ("payload", _) => Some("'{}'".to_owned()),
-        (_, "text") => Some("'x'".to_owned()),
-        _ => None,
-    };
-    value.unwrap_or_else(|| "NULL".to_owned())
-}
 
 /// Values at the edges of a type, and text that is none of its values.
 fn edges(argument: &str, ty: &str, kind: &str) -> Vec<String> {
@@ -219,7 +91,7 @@ fn every_argument_of_every_function_is_answered_or_refused() {
     let functions = functions(&mut db);
     assert!(functions.len() > 70, "{} functions", functions.len());
     let (mut calls, mut answers) = (0, BTreeMap::<String, usize>::new());
-    for Function { name, arguments } in &functions {
+    for Function { name, arguments, .. } in &functions {
         let usual: Vec<_> =
             arguments.iter().map(|(a, ty, _)| (a, ty, valid(name, a, ty, &fixtures))).collect();
         for (tested, (argument, ty, kind)) in arguments.iter().enumerate() {

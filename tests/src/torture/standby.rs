@@ -1,0 +1,136 @@
+//! A streaming standby under load: it answers what reads and refuses what writes; when the primary
+//! is killed it is promoted, has all that was acknowledged, and the load goes on there.
+//!
+//! Commits wait until the standby has applied them, so that acknowledged means replicated. Each
+//! change of a page is replayed under `wal_consistency_checking`.
+
+use std::thread;
+
+use fastrand::Rng;
+
+use super::crash::{SETTINGS, add_amcheck, check, check_log};
+use super::load::{DB, Load, set_up};
+use super::{Plan, Report};
+use crate::calls::{Function, fixtures, functions, valid};
+use crate::cluster::{Cluster, Installation, Kill};
+use crate::db::{Db, lit, show};
+
+const CLIENTS: usize = 4;
+
+/// The schema of the rows that each function is called with.
+const CALLS: &str = "calls";
+
+const STREAMING: &[(&str, &str)] = &[
+    ("wal_consistency_checking", "all"),
+    ("synchronous_commit", "remote_apply"),
+    ("hot_standby_feedback", "on"),
+    ("max_standby_streaming_delay", "-1"),
+];
+
+/// Has every commit wait for a standby.
+const WAITING: &[(&str, &str)] = &[("synchronous_standby_names", "*")];
+
+/// Kills primaries and promotes their standbys until the budget is spent; a step is one of these.
+///
+/// # Panics
+/// When something is lost, or damaged, or answered wrongly.
+pub fn run(plan: &Plan) -> Report {
+    let mut report = Report::default();
+    let mut rng = Rng::with_seed(plan.seed);
+    let installation = Installation::copy();
+    let settings = [SETTINGS, STREAMING].concat();
+    let mut primary = Cluster::init(&installation, "a", &settings);
+    primary.start();
+    set_up(&mut primary.connect("postgres"), || primary.connect(DB));
+    let mut db = primary.connect(DB);
+    add_amcheck(&mut db);
+    let calls = Calls::new(&mut db);
+    let mut load = Load::new(&mut db, CLIENTS, &mut rng);
+    drop(db);
+    let mut standby = Cluster::standby_of(&primary, "b");
+    let mut cycles = plan.budget.start();
+    while cycles.next_step() {
+        standby.start();
+        primary.set_own(WAITING);
+        reload(&mut primary.connect(DB));
+        let commits = rng.u64(50..300);
+        load.run(
+            || primary.connect(DB),
+            |progress| {
+                thread::scope(|scope| {
+                    let reads = scope.spawn(|| calls.check(&mut standby.connect(DB)));
+                    progress.wait_for(commits);
+                    let (answered, refused) = reads.join().expect("the standby answered wrongly");
+                    report.count("reads answered by a standby", answered);
+                    report.count("writes refused by a standby", refused);
+                });
+                primary.kill(Kill::All);
+            },
+        );
+        standby.promote();
+        report.count("standbys promoted", 1);
+        check(&mut standby.connect(DB), &mut load, &mut report);
+        check_log(&primary);
+        check_log(&standby);
+        (primary, standby) = (standby, primary);
+        if rng.bool() {
+            standby.rewind(&primary);
+            report.count("former primaries rewound", 1);
+        } else {
+            standby.base_backup(&primary);
+            report.count("base backups", 1);
+        }
+    }
+    report
+}
+
+fn reload(db: &mut Db) {
+    db.run("SELECT pg_reload_conf()");
+    db.wait_until("current_setting('synchronous_standby_names') = '*'");
+    db.wait_until("EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')");
+}
+
+/// A valid call of each function, of which there is a row for each.
+struct Calls {
+    reads: Vec<String>,
+    writes: Vec<String>,
+}
+
+impl Calls {
+    fn new(db: &mut Db) -> Self {
+        db.run(&format!("SELECT caliber_init('{CALLS}', 8); SET caliber.schema = {CALLS}"));
+        let rows = fixtures(db);
+        db.run("RESET caliber.schema");
+        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        for Function { name, arguments, writes: does_write } in functions(db) {
+            let list: Vec<_> = arguments
+                .iter()
+                .map(|(argument, ty, _)| {
+                    let value = valid(&name, argument, ty, &rows);
+                    format!("{argument} => ({value})::{ty}")
+                })
+                .collect();
+            let call = format!("SELECT * FROM {name}({})", list.join(", "));
+            if does_write { writes.push(call) } else { reads.push(call) }
+        }
+        assert!(reads.len() > 35 && writes.len() > 35, "all functions");
+        Self { reads, writes }
+    }
+
+    /// Makes all calls on a standby: how many were answered and refused.
+    fn check(&self, db: &mut Db) -> (u64, u64) {
+        db.run(&format!("SET caliber.schema = {CALLS}; SET search_path = {CALLS}, public"));
+        assert!(db.one::<bool>("SELECT pg_is_in_recovery()"));
+        for read in &self.reads {
+            db.run(read);
+        }
+        for write in &self.writes {
+            // There is nothing to be created in a complete schema.
+            let write = write.replace("current_schema()", &lit("another"));
+            let error = db.attempt(&write).expect_err(&write);
+            let code = error.code().map(|code| code.code().to_owned());
+            assert_eq!(code.as_deref(), Some("25006"), "{}", show(&error, &write));
+        }
+        (self.reads.len() as u64, self.writes.len() as u64)
+    }
+}
