@@ -95,7 +95,12 @@ pub fn fixtures(db: &mut Db) -> BTreeMap<&'static str, String> {
 }
 
 /// A value with which the function may well succeed, as an expression.
-pub fn valid(function: &str, argument: &str, ty: &str, fixtures: &BTreeMap<&str, String>) -> String {
+pub fn valid(
+    function: &str,
+    argument: &str,
+    ty: &str,
+    fixtures: &BTreeMap<&str, String>,
+) -> String {
     let entity = function.split('_').nth(1).unwrap_or_default();
     let row = |name: &str| fixtures.get(name).cloned();
     let value = match (argument, ty) {

@@ -17,6 +17,7 @@ mod server;
 mod show;
 mod test;
 mod toolchain;
+mod torture;
 mod wheel;
 mod workspace;
 
@@ -83,6 +84,13 @@ enum Command {
         #[arg(long)]
         skip_lints: bool,
     },
+    /// Look for bugs for as long as you like
+    Torture {
+        #[command(flatten)]
+        options: torture::Options,
+        #[command(flatten)]
+        pg: Pg,
+    },
     /// Measure the API and the access method beside what users would take instead
     Bench(bench::Options),
     /// Write the parts of docs/ that follow from the code: docs/DEPENDENCY_GRAPH.md
@@ -144,6 +152,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test { filter, pg, skip_lints } => {
             test::run(&workspace, &test::Plan { filter, pg, skip_lints })
         }
+        Command::Torture { options, pg } => torture::run(&workspace, pg.pg, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Docs => {
             docs::write(&workspace)?;

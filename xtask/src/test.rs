@@ -137,16 +137,26 @@ fn lints(workspace: &Workspace, stages: &mut Stages) {
 }
 
 fn server_tests(workspace: &Workspace, pg: Embedded, selection: &[String]) -> Result<()> {
+    let mut cargo = cargo_command(workspace, "test")?;
+    cargo.args(["--package", "caliber-tests", "--no-fail-fast"]).args(selection);
+    against_server(workspace, pg, Profile::Debug, &mut cargo)
+}
+
+/// Runs a command of the tests' package against a fresh server, and looks at the server's log.
+pub fn against_server(
+    workspace: &Workspace,
+    pg: Embedded,
+    profile: Profile,
+    cargo: &mut Command,
+) -> Result<()> {
     let postgres = pg.prepare(workspace)?;
     let clients = clients::prepare(workspace)?;
-    let library = extension::build_and_install(workspace, &postgres, Profile::Debug)?;
+    let library = extension::build_and_install(workspace, &postgres, profile)?;
     let cluster = Temporary::create(workspace, &postgres, None, SETTINGS)?;
     cluster.start()?;
     cluster.create_database(DB)?;
 
-    let mut cargo = cargo_command(workspace, "test")?;
     cargo
-        .args(["--package", "caliber-tests", "--no-fail-fast"])
         .env("CALIBER_TEST_SOCKET", cluster.socket()?)
         .env("CALIBER_TEST_PORT", PORT.to_string())
         .env("CALIBER_TEST_USER", SUPERUSER)
@@ -160,7 +170,7 @@ fn server_tests(workspace: &Workspace, pg: Embedded, selection: &[String]) -> Re
             "CALIBER_TEST_OS_USER",
             cluster.account().map_or_else(String::new, |a| a.uid.to_string()),
         );
-    let tests = succeed(cargo.args(selection));
+    let tests = succeed(cargo);
     let stopped = cluster.stop(Stop::Fast);
 
     let log = fs::read(cluster.log()).unwrap_or_default();

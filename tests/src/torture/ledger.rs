@@ -35,11 +35,6 @@ impl Ledger {
         }
     }
 
-    /// The server refused what was attempted.
-    pub fn refused(&mut self) {
-        self.pending = None;
-    }
-
     /// The state of a row, as far as it is known.
     pub fn get(&self, table: usize, key: &str) -> Option<&str> {
         self.settled.get(&(table, key.to_owned())).map(String::as_str)
@@ -132,7 +127,7 @@ mod tests {
     #[test]
     fn what_was_acknowledged_is_there_and_nothing_else() {
         let mut ledger = ledger();
-        ledger.refused();
+        ledger.pending = None;
         let found = ledger.clone().settle(&mut states(&[("a", "1")]));
         assert!(found[0].contains("\"b\") is None and not 1"), "{found:?}");
         let found = ledger.clone().settle(&mut states(&[("a", "0"), ("b", "1")]));

@@ -326,9 +326,12 @@ fn only_closed(error: &postgres::Error, sql: &str) -> Closed {
     Closed
 }
 
-impl Session<'_> {
+/// One thing that a client does.
+type Step<'s> = fn(&mut Session<'s>) -> Done;
+
+impl<'s> Session<'s> {
     fn step(&mut self) -> Done {
-        let steps: [(&'static str, fn(&mut Self) -> Done); 17] = [
+        let steps: [(&'static str, Step<'s>); 17] = [
             ("append", Self::append),
             ("append", Self::append),
             ("append_many", Self::append_many),
