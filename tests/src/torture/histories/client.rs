@@ -268,11 +268,8 @@ impl<'w> Client<'w> {
         }
         if level.is_some() && !gone {
             // Now and then it crashes before.
-            (fate, gone) = if self.rng.u32(0..20) == 0 {
-                (Fate::Aborted, true)
-            } else {
-                self.end(fate)
-            };
+            (fate, gone) =
+                if self.rng.u32(0..20) == 0 { (Fate::Aborted, true) } else { self.end(fate) };
         }
         self.logs.fates[fate as usize] += 1;
         let span = Span { begin, end: self.ticks.next() };
@@ -549,7 +546,9 @@ impl<'w> Client<'w> {
 
     /// The content says the fence; what was accepted is found in the table.
     fn write_under_fence_or_acquire(&mut self) -> Call {
-        let Some(Held { resource, exclusive, fence, .. }) = self.rng.choice(self.held.iter().copied()) else {
+        let Some(Held { resource, exclusive, fence, .. }) =
+            self.rng.choice(self.held.iter().copied())
+        else {
             return self.acquire();
         };
         let id = self.world.resources[resource];
