@@ -191,7 +191,7 @@ impl<'i> Cluster<'i> {
         self.set_own(&[]);
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut postmaster = self.installation.program("postgres");
-        postmaster.arg("-D").arg(self.data()).process_group(0).stdin(Stdio::null());
+        postmaster.arg("-D").arg(self.data()).stdin(Stdio::null());
         postmaster.stdout(log.try_clone().unwrap()).stderr(log);
         *self.child() = Some(postmaster.spawn().unwrap());
         drop(self.connect("postgres"));
