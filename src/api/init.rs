@@ -5,6 +5,7 @@ use super::required;
 use crate::ddl::{self, Object, Target};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Name, SetDone, SetOf};
+use caliber_am::pg::transaction;
 use caliber_am::pg::value::Value;
 use pgrx::Spi;
 use pgrx::datum::DatumWithOid;
@@ -21,6 +22,8 @@ fn caliber_init(
     schema: Option<Name>,
     embedding_dim: Option<i32>,
 ) -> CaliberResult<SetDone> {
+    // Before SPI, which takes a transaction id for a write: on a standby that is an error of its own.
+    transaction::prevent_if_read_only(c"CREATE TABLE");
     let schema = required("schema", schema)?.0;
     let embedding_dim = required("embedding_dim", embedding_dim)?;
     let extension = call.extension_namespace();

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,7 @@ impl Kill {
 pub struct Cluster<'i> {
     installation: &'i Installation,
     dir: PathBuf,
+    postmaster: Mutex<Option<Child>>,
 }
 
 impl<'i> Cluster<'i> {
@@ -144,7 +146,7 @@ impl<'i> Cluster<'i> {
     }
 
     fn in_folder(installation: &'i Installation, name: &str) -> Self {
-        Self { installation, dir: installation.folder(name) }
+        Self { installation, dir: installation.folder(name), postmaster: Mutex::new(None) }
     }
 
     /// Takes the place of what was there with a base backup of the primary, as its standby.
@@ -187,10 +189,18 @@ impl<'i> Cluster<'i> {
     /// When it does not.
     pub fn start(&self) {
         self.set_own(&[]);
-        let mut start = self.installation.program("pg_ctl");
-        start.args(["start", "--silent", "--wait", "--timeout", "120", "--pgdata"]);
-        let output = start.arg(self.data()).arg("--log").arg(self.log_file()).output().unwrap();
-        assert!(output.status.success(), "{}{}", told(&output), self.log());
+        let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
+        let mut postmaster = self.installation.program("postgres");
+        postmaster.arg("-D").arg(self.data()).stdin(Stdio::null());
+        postmaster.stdout(log.try_clone().unwrap()).stderr(log);
+        *self.child() = Some(postmaster.spawn().unwrap());
+        drop(self.connect("postgres"));
+    }
+
+    /// The postmaster is a child of this process: who else would take note of its end, without which
+    /// its process id is taken for that of a server that runs.
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.postmaster.lock().expect("nobody panics while they have it")
     }
 
     /// What is set here and not in a copy of this cluster, such as where its socket is. A server
@@ -224,7 +234,8 @@ impl<'i> Cluster<'i> {
             match self.try_connect(db) {
                 Ok(db) => return db,
                 Err(error) => {
-                    assert!(Instant::now() < patience, "{error}\n{}", self.log());
+                    let over = self.postmaster_pid().is_none() || Instant::now() > patience;
+                    assert!(!over, "{error}\n{}", self.log());
                     thread::sleep(Duration::from_millis(10));
                 }
             }
@@ -236,23 +247,19 @@ impl<'i> Cluster<'i> {
     /// # Panics
     /// When it does not become one.
     pub fn promote(&self) {
-        let mut promote = self.installation.program("pg_ctl");
-        promote.args(["promote", "--silent", "--wait", "--timeout", "120", "--pgdata"]);
-        let output = promote.arg(self.data()).output().unwrap();
-        assert!(output.status.success(), "{}{}", told(&output), self.log());
+        assert!(self.connect("postgres").one::<bool>("SELECT pg_promote(wait_seconds => 120)"));
     }
 
-    /// The postmaster, if it runs.
-    fn running(&self) -> Option<Pid> {
-        let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
-        let pid = Pid::from_raw(text.lines().next()?.parse().ok()?);
-        // The number alone may be another process's by now.
-        let cwd = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-        (cwd == self.data()).then_some(pid)
+    /// The postmaster's process, if it runs.
+    fn postmaster_pid(&self) -> Option<Pid> {
+        let mut child = self.child();
+        let child = child.as_mut()?;
+        let runs = child.try_wait().is_ok_and(|ended| ended.is_none());
+        runs.then(|| Pid::from_raw(i32::try_from(child.id()).expect("a process id")))
     }
 
-    fn postmaster(&self) -> Pid {
-        self.running().unwrap_or_else(|| panic!("no server runs\n{}", self.log()))
+    fn running(&self) -> Pid {
+        self.postmaster_pid().unwrap_or_else(|| panic!("no server runs\n{}", self.log()))
     }
 
     /// The server's backends and background processes.
@@ -260,7 +267,7 @@ impl<'i> Cluster<'i> {
     /// # Panics
     /// When no server runs.
     pub fn children(&self) -> Vec<Pid> {
-        children(self.postmaster())
+        children(self.running())
     }
 
     /// Kills the server, and waits until its processes are gone.
@@ -268,7 +275,7 @@ impl<'i> Cluster<'i> {
     /// # Panics
     /// When no server runs, or when they stay.
     pub fn kill(&self, how: Kill) {
-        let postmaster = self.postmaster();
+        let postmaster = self.running();
         // So that it starts no further ones.
         signal(postmaster, Signal::SIGSTOP);
         let children = children(postmaster);
@@ -278,7 +285,9 @@ impl<'i> Cluster<'i> {
                 signal(*child, Signal::SIGKILL);
             }
         }
-        await_end(&[&[postmaster], children.as_slice()].concat());
+        let mut child = self.child();
+        child.take().expect("it runs").wait().unwrap();
+        await_end(&children);
     }
 
     /// Kills one child: the postmaster ends the others and starts anew.
@@ -298,7 +307,7 @@ impl<'i> Cluster<'i> {
 
 impl Drop for Cluster<'_> {
     fn drop(&mut self) {
-        if self.running().is_some() {
+        if self.postmaster_pid().is_some() {
             self.kill(Kill::All);
         }
     }

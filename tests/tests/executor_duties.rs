@@ -737,6 +737,13 @@ fn read_only_transactions_read_only() {
 }
 
 #[test]
+fn init_is_a_write_also_when_nothing_is_missing() {
+    let mut t = Tree::new("executor");
+    let schema = t.schema().name().to_owned();
+    t.refused(&format!("BEGIN READ ONLY; SELECT caliber_init('{schema}', 8)"), "25006");
+}
+
+#[test]
 fn tables_with_rewrite_rules_are_refused() {
     for table in TREE_TABLES {
         let mut t = Tree::new("executor");

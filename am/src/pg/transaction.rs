@@ -3,7 +3,7 @@
 
 use super::raw;
 use pgrx_pg_sys as pg_sys;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static ENDED: AtomicU64 = AtomicU64::new(0);
@@ -41,10 +41,14 @@ unsafe extern "C-unwind" fn on_end(_event: pg_sys::XactEvent::Type, _argument: *
     ENDED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Whether it may not write.
-pub fn is_read_only() -> bool {
+/// Raises 25006 when it may not write, which is so for all on a standby; `command` is what it then
+/// says it cannot execute.
+pub fn prevent_if_read_only(command: &CStr) {
     // SAFETY: a plain bool that only this backend's main thread writes.
-    unsafe { pg_sys::XactReadOnly }
+    if unsafe { pg_sys::XactReadOnly } {
+        // SAFETY: a C string that outlives the call.
+        unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) };
+    }
 }
 
 /// Whether parallel workers take part in it, or this is one.

@@ -64,10 +64,7 @@ impl Access {
     /// Raises 25006 for a write in a read-only transaction, and refuses it in parallel mode.
     pub(super) fn check_mode(self) {
         let Some(command) = self.command else { return };
-        if transaction::is_read_only() {
-            // SAFETY: a static C string.
-            unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) };
-        }
+        transaction::prevent_if_read_only(command);
         if transaction::is_parallel() {
             // SAFETY: a static C string.
             unsafe { pg_sys::PreventCommandIfParallelMode(command.as_ptr()) };

@@ -1,6 +1,6 @@
 //! The rules of the entities, as queries over their tables: what a crash or a race must not break.
 
-use crate::db::Db;
+use crate::db::{Db, show};
 
 /// What breaks a rule, each with a query for it. The tables are found by `search_path`.
 const RULES: &[(&str, &str)] = &[
@@ -63,7 +63,8 @@ const CONSTRAINTS: &str = "
         END
     FROM pg_constraint c CROSS JOIN LATERAL (
         SELECT string_agg(format('t.%I IS NOT NULL', a.attname), ' AND ') AS given,
-            string_agg(format('t.%I = p.%I', a.attname, b.attname), ' AND ') AS equal
+            string_agg('t.' || quote_ident(a.attname) || ' = p.' || quote_ident(b.attname), ' AND ')
+                AS equal
         FROM unnest(c.conkey, c.confkey) AS k (own, other)
         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.own
         LEFT JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.other) AS columns
@@ -77,7 +78,8 @@ const CONSTRAINTS: &str = "
 /// When a table cannot be read.
 #[track_caller]
 pub fn broken(db: &mut Db) -> Vec<String> {
-    let constraints = db.query(CONSTRAINTS, &[]).unwrap_or_else(|error| panic!("{error}"));
+    let constraints =
+        db.query(CONSTRAINTS, &[]).unwrap_or_else(|error| panic!("{}", show(&error, CONSTRAINTS)));
     assert!(constraints.len() > 20, "the constraints of the entity tables");
     let constraints = constraints.iter().map(|row| (row.get(0), row.get(1)));
     let rules = RULES.iter().map(|(rule, sql)| ((*rule).to_owned(), (*sql).to_owned()));

@@ -107,6 +107,7 @@ enum Failure {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     resource: usize,
+    exclusive: bool,
     lock: Uuid,
     fence: i64,
 }
@@ -266,26 +267,9 @@ impl<'w> Client<'w> {
             }
         }
         if level.is_some() && !gone {
-            let crash = self.rng.u32(0..20) == 0;
-            let end = if fate == Fate::Aborted { "ROLLBACK" } else { "COMMIT" };
-            if crash {
-                fate = Fate::Aborted;
-                gone = true;
-            } else {
-                match self.query(end) {
-                    Ok(_) => {}
-                    Err(Failure::Refused(code)) => {
-                        assert!(["40001", "57014"].contains(&code.as_str()), "{end}: {code}");
-                        fate = Fate::Aborted;
-                    }
-                    Err(Failure::Gone) => {
-                        gone = true;
-                        if fate == Fate::Committed {
-                            fate = Fate::Unknown;
-                        }
-                    }
-                }
-            }
+            // Now and then it crashes before.
+            (fate, gone) =
+                if self.rng.u32(0..20) == 0 { (Fate::Aborted, true) } else { self.end(fate) };
         }
         self.logs.fates[fate as usize] += 1;
         let span = Span { begin, end: self.ticks.next() };
@@ -309,6 +293,21 @@ impl<'w> Client<'w> {
                 Err(Failure::Gone) => return Err(Failure::Gone),
             }
         }
+    }
+
+    /// Asks for the end of a transaction block; what became of the block.
+    fn end(&mut self, fate: Fate) -> (Fate, bool) {
+        let end = if fate == Fate::Aborted { "ROLLBACK" } else { "COMMIT" };
+        let mut outcome = self.query(end);
+        let mut fate = fate;
+        // What was refused before it began has left the block open.
+        while let Err(Failure::Refused(code)) = &outcome {
+            assert!(["40001", "57014"].contains(&code.as_str()), "{end}: {code}");
+            fate = Fate::Aborted;
+            outcome = self.query("ROLLBACK");
+        }
+        let gone = outcome.is_err();
+        (if gone && fate == Fate::Committed { Fate::Unknown } else { fate }, gone)
     }
 
     fn remember(&mut self, act: &Act) {
@@ -501,7 +500,7 @@ impl<'w> Client<'w> {
                 let Some(row) = rows.first() else { return Vec::new() };
                 let (lock, fence, from, until) = (row.get(0), row.get(1), row.get(2), row.get(3));
                 let act = leases::Act::Acquire { resource, exclusive, fence, from, until };
-                vec![Act::Lease(act), Act::Holds(Held { resource, lock, fence })]
+                vec![Act::Lease(act), Act::Holds(Held { resource, exclusive, lock, fence })]
             })
         }
     }
@@ -547,7 +546,9 @@ impl<'w> Client<'w> {
 
     /// The content says the fence; what was accepted is found in the table.
     fn write_under_fence_or_acquire(&mut self) -> Call {
-        let Some(Held { resource, fence, .. }) = self.rng.choice(self.held.iter().copied()) else {
+        let Some(Held { resource, exclusive, fence, .. }) =
+            self.rng.choice(self.held.iter().copied())
+        else {
             return self.acquire();
         };
         let id = self.world.resources[resource];
@@ -555,7 +556,8 @@ impl<'w> Client<'w> {
             format!("SELECT caliber_turn_create('{id}', 'user', '{fence}', 1, fence => {fence})");
         Call {
             allowed: &["55006"],
-            fence: Some(fence),
+            // Who shares a lease is refused once a later one of them has written.
+            fence: exclusive.then_some(fence),
             ..Call::new(LEASES + 1 + resource, sql, |_| Vec::new())
         }
     }
