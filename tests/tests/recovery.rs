@@ -46,7 +46,7 @@ fn a_cluster_recovers_without_the_library() {
         // undefined_file: PostgreSQL says which file it does not find.
         let error = db.refused(statement, "58P01");
         assert!(error.message().contains("could not access file"), "{error}");
-        assert!(error.message().contains("caliber_pg"), "{error}");
+        assert!(error.message().contains("caliber-pg"), "{error}");
     }
     db.run("VACUUM heap");
     drop(db);

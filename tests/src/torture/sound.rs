@@ -16,7 +16,7 @@ pub fn damaged(db: &mut Db) -> Vec<String> {
          WHERE a.amname = 'caliber_am' AND c.relkind = 'r'
             AND c.relnamespace = current_schema::regnamespace ORDER BY 1",
     );
-    assert!(tables.len() > 11, "the entity tables are caliber_am's: {tables:?}");
+    assert!(tables.len() >= 11, "the entity tables are caliber_am's: {tables:?}");
     let mut found = Vec::new();
     let amcheck: bool =
         db.one("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'amcheck')");
@@ -42,11 +42,5 @@ pub fn damaged(db: &mut Db) -> Vec<String> {
     db.run("BEGIN");
     indexes_agree(db, &others);
     db.run("ROLLBACK");
-    if db.one::<bool>("SELECT to_regprocedure('caliber_verify(regclass)') IS NOT NULL") {
-        for table in &tables {
-            let verify = format!("SELECT v::text FROM caliber_verify('{table}') v");
-            found.extend(db.all::<String>(&verify).iter().map(|what| format!("{table}: {what}")));
-        }
-    }
     found
 }

@@ -106,7 +106,16 @@ impl Calls {
             let list: Vec<_> = arguments
                 .iter()
                 .map(|(argument, ty, _)| {
-                    let value = valid(&name, argument, ty, &rows);
+                    // A receiver is an agent or a type of agents.
+                    let agent = argument.strip_suffix("_agent_type");
+                    let agent = agent.map(|whose| format!("{whose}_agent_id"));
+                    let is_given =
+                        agent.is_some_and(|agent| arguments.iter().any(|a| a.0 == agent));
+                    let value = if does_write && is_given {
+                        "NULL".to_owned()
+                    } else {
+                        valid(&name, argument, ty, &rows)
+                    };
                     format!("{argument} => ({value})::{ty}")
                 })
                 .collect();
