@@ -114,6 +114,25 @@ fn after_an_error_the_next_call_is_like_any_other() {
     assert_eq!(agents, 4);
 }
 
+/// The first update enters indexes, the second is HOT and too large for its state to be kept.
+#[test]
+fn a_large_row_after_one_that_entered_indexes() {
+    let (_schema, mut db) = warm("kept_large");
+    let id = agent(&mut db, "old");
+    for (agent_type, size) in [("new", 1), ("new", 600_000), ("newer", 600_000), ("newer", 1)] {
+        db.run(&format!(
+            "SELECT caliber_agent_update('{id}', jsonb_build_object(
+                 'agent_type', '{agent_type}', 'capabilities', jsonb_build_array(
+                     (SELECT string_agg(md5(n::text), '') FROM generate_series(1, {size} / 32 + 1) n))))"
+        ));
+        let stored: bool = db.one(&format!(
+            "SELECT agent_type = '{agent_type}' AND length(capabilities[1]) > {size}
+             FROM caliber_agent WHERE agent_id = '{id}'"
+        ));
+        assert!(stored, "{agent_type} {size}");
+    }
+}
+
 #[test]
 fn a_parent_that_a_default_deletes_is_missed() {
     let mut t = Tree::new("kept_parent");

@@ -202,7 +202,10 @@ impl Statement {
 
     /// Ends the statement: kept for the next one, or freed.
     pub fn end(self) {
+        self.clear_slots();
+        self.reset_per_row();
         if !self.can_be_kept() {
+            self.forget_closed_indexes();
             // SAFETY: closes the indexes and the tables that triggers opened.
             unsafe { pg_sys::ExecCloseResultRelations(self.estate) };
             return self.free();
@@ -217,9 +220,17 @@ impl Statement {
                 unsafe { pg_sys::index_close(index, pg_sys::NoLock as i32) };
             }
         }
-        self.clear_slots();
-        self.reset_per_row();
         keep(self);
+    }
+
+    /// Hides from the executor the indexes that an earlier statement had open, and this one did not
+    /// need: it would close them again.
+    fn forget_closed_indexes(&self) {
+        // SAFETY: the statement's own target.
+        let target = unsafe { &mut *self.target };
+        if open_indexes_of(target).iter().any(|index| index.is_null()) {
+            target.ri_NumIndices = 0;
+        }
     }
 
     /// Whether nothing in the state belongs to this transaction or may be somebody else's code.
