@@ -286,8 +286,8 @@ impl Statement {
         }
     }
 
+    /// Frees a state whose slots hold no buffer, as [`Statement::end`] leaves it.
     fn free(self) {
-        self.clear_slots();
         // SAFETY: the statement's own state.
         let slots = unsafe { (*self.estate).es_tupleTable };
         // SAFETY: the state's own slots; their memory goes with the state.
