@@ -596,7 +596,10 @@ mod tests {
             };
             let is_final = change.state.0.is_some_and(|s| entity.states[s].is_final());
             use Change::*;
-            let frozen = how(&[Fixed, Free, State, Counter, Fence, Touch]) || change.others_changed;
+            let refers = |i: usize| matches!(entity.columns[i].change, Reference);
+            let frozen = how(&[Fixed, Free, State, Counter, Fence, Touch, Link])
+                || change.changed.iter().any(|i| refers(i) && !change.is_null.contains(i))
+                || change.others_changed;
             let broken =
                 how(&[Fixed]) || !moves || is_final && frozen || change.fallen.is_some();
             match judge(entity, &change) {
