@@ -212,7 +212,11 @@ impl<'i> Cluster<'i> {
         let socket = self.dir.to_str().expect("a folder with a name in UTF-8");
         let settings = [("unix_socket_directories", socket)].into_iter().chain(settings.to_vec());
         let conf: String = settings.map(|(name, value)| format!("{name} = '{value}'\n")).collect();
-        fs::write(self.data().join(OWN_CONF), conf).unwrap();
+        let file = self.data().join(OWN_CONF);
+        fs::write(&file, conf).unwrap();
+        // pg_rewind writes all files of the folder anew.
+        let (user, group) = self.installation.account;
+        chown(&file, Some(user), Some(group)).unwrap();
     }
 
     /// A connection, or why there is none.
@@ -302,6 +306,16 @@ impl<'i> Cluster<'i> {
     /// What the server has logged.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Installation {
+    /// Leaves what a failed test has found for whoever is to understand it.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("kept: {}", self.dir.path().display());
+        }
     }
 }
 
