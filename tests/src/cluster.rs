@@ -25,7 +25,7 @@ const PORT: u16 = 5432;
 /// The file of a cluster's own settings.
 const OWN_CONF: &str = "own.conf";
 /// How long a server may take to do what it does by itself.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A copy of the installation under test, in a temporary folder that goes away with it: its files
 /// can be moved and replaced, and stay the same while the original is built anew.

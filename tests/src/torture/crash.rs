@@ -47,10 +47,10 @@ pub fn run(plan: &Plan) -> Report {
     while cycles.next_step() {
         let (commits, pause) = (rng.u64(20..400), Duration::from_millis(rng.u64(0..40)));
         let how = rng.choice([Some(Kill::All), Some(Kill::Postmaster), None]).flatten();
-        let doing = load.run(
+        let (enough, doing) = load.run(
             || cluster.connect(DB),
             |progress| {
-                progress.wait_for(commits);
+                let enough = progress.wait_for(commits);
                 // Not always just after a commit.
                 thread::sleep(pause);
                 let doing = progress.doing();
@@ -58,9 +58,10 @@ pub fn run(plan: &Plan) -> Report {
                     Some(how) => cluster.kill(how),
                     None => kill_a_child(&cluster, progress, &mut rng),
                 }
-                doing
+                (enough, doing)
             },
         );
+        assert!(enough, "nothing moved: {doing:?}");
         for what in doing {
             report.count(&format!("killed during {what}"), 1);
         }

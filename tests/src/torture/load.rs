@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::ledger::{Key, Ledger, States, Writes, never_attempted};
+use crate::cluster::PATIENCE;
 use crate::db::{Db, lit, show};
 
 /// The database of the load.
@@ -105,12 +106,15 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    /// Waits until so many more commits are acknowledged, or nobody is left who works.
-    pub fn wait_for(&self, more: u64) {
+    /// Waits until so many more commits are acknowledged, or nobody is left who works; false when
+    /// nothing moves.
+    #[must_use]
+    pub fn wait_for(&self, more: u64) -> bool {
         let state = self.state();
         let enough = state.acknowledged + more;
         let waits = |state: &mut State| state.acknowledged < enough && state.working > 0;
-        drop(self.changed.wait_while(state, waits));
+        let waited = self.changed.wait_timeout_while(state, PATIENCE, waits);
+        waited.is_ok_and(|(_, t)| !t.timed_out())
     }
 
     /// Whether a client ends, within a second.

@@ -2,7 +2,9 @@
 //! is killed it is promoted, has all that was acknowledged, and the load goes on there.
 //!
 //! Commits wait until the standby has applied them, so that acknowledged means replicated. Each
-//! change of a page is replayed under `wal_consistency_checking`.
+//! change of a page is replayed under `wal_consistency_checking`, but those of hash indexes: for
+//! these PostgreSQL logs images of a bucket's first page while others set hints on it, so that the
+//! record's checksum is wrong (seen in 16.14) and the standby stops there.
 
 use std::thread;
 
@@ -21,7 +23,7 @@ const CLIENTS: usize = 4;
 const CALLS: &str = "calls";
 
 const STREAMING: &[(&str, &str)] = &[
-    ("wal_consistency_checking", "all"),
+    ("wal_consistency_checking", "heap, heap2, btree, gin, sequence, generic"),
     ("synchronous_commit", "remote_apply"),
     ("hot_standby_feedback", "on"),
     ("max_standby_streaming_delay", "-1"),
@@ -54,19 +56,22 @@ pub fn run(plan: &Plan) -> Report {
         primary.set_own(WAITING);
         reload(&mut primary.connect(DB));
         let commits = rng.u64(50..300);
-        load.run(
+        let (enough, doing) = load.run(
             || primary.connect(DB),
             |progress| {
                 thread::scope(|scope| {
                     let reads = scope.spawn(|| calls.check(&mut standby.connect(DB)));
-                    progress.wait_for(commits);
+                    let enough = progress.wait_for(commits);
                     let (answered, refused) = reads.join().expect("the standby answered wrongly");
                     report.count("reads answered by a standby", answered);
                     report.count("writes refused by a standby", refused);
-                });
-                primary.kill(Kill::All);
+                    let doing = progress.doing();
+                    primary.kill(Kill::All);
+                    (enough, doing)
+                })
             },
         );
+        assert!(enough, "nothing moved: {doing:?}");
         standby.promote();
         report.count("standbys promoted", 1);
         check(&mut standby.connect(DB), &mut load, &mut report);
