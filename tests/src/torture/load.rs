@@ -107,14 +107,22 @@ impl Progress {
     }
 
     /// Waits until so many more commits are acknowledged, or nobody is left who works; false when
-    /// nothing moves.
+    /// none was for as long as a server may take. A slow load is no finding.
     #[must_use]
     pub fn wait_for(&self, more: u64) -> bool {
-        let state = self.state();
+        let mut state = self.state();
         let enough = state.acknowledged + more;
-        let waits = |state: &mut State| state.acknowledged < enough && state.working > 0;
-        let waited = self.changed.wait_timeout_while(state, PATIENCE, waits);
-        waited.is_ok_and(|(_, t)| !t.timed_out())
+        while state.acknowledged < enough && state.working > 0 {
+            let before = state.acknowledged;
+            let waits = |state: &mut State| state.acknowledged == before && state.working > 0;
+            let waited = self.changed.wait_timeout_while(state, PATIENCE, waits);
+            let (now, time) = waited.expect("nobody panics while they have it");
+            if time.timed_out() {
+                return false;
+            }
+            state = now;
+        }
+        true
     }
 
     /// Whether a client ends, within a second.

@@ -2,9 +2,9 @@
 //! is killed it is promoted, has all that was acknowledged, and the load goes on there.
 //!
 //! Commits wait until the standby has applied them, so that acknowledged means replicated. Each
-//! change of a page is replayed under `wal_consistency_checking`, but those of hash indexes: for
-//! these PostgreSQL logs images of a bucket's first page while others set hints on it, so that the
-//! record's checksum is wrong (seen in 16.14) and the standby stops there.
+//! change of a page is replayed under `wal_consistency_checking`, but those of hash indexes: with
+//! these compared, PostgreSQL 16.14 was seen to write Hash records, with an image of a bucket's first
+//! page, whose checksum is wrong on the primary too, and the standby stops there.
 
 use std::thread;
 
