@@ -63,6 +63,17 @@ pub enum CaliberError {
     #[error("table \"{table}\" has rewrite rules")]
     RewriteRules { table: String },
 
+    #[error("relation with OID {oid} does not exist")]
+    NoSuchRelation { oid: u32 },
+    #[error("\"{relation}\" is not a table of access method caliber_am")]
+    NotOurs { relation: String },
+    #[error("cannot access temporary tables of other sessions")]
+    OtherSession,
+    #[error("extension \"{extension}\" is not installed")]
+    ExtensionMissing { extension: String },
+    #[error("extension \"{extension}\" has no function {function} that serves")]
+    FunctionMissing { extension: String, function: &'static str },
+
     #[error("{entity} {id} does not exist")]
     NoSuchRow { entity: &'static str, id: Uuid },
     #[error("{entity} {id} was changed by another writer")]
@@ -147,8 +158,14 @@ impl CaliberError {
             | E::StateType { .. }
             | E::NotAnEntityTable { .. }
             | E::IndexMissing { .. } => "42P16",
-            E::TableMissing { .. } => "42P01",
-            E::RowSecurity { .. } | E::Partitioned { .. } | E::RewriteRules { .. } => "0A000",
+            E::TableMissing { .. } | E::NoSuchRelation { .. } => "42P01",
+            E::RowSecurity { .. }
+            | E::Partitioned { .. }
+            | E::RewriteRules { .. }
+            | E::OtherSession => "0A000",
+            E::NotOurs { .. } => "42809",
+            E::ExtensionMissing { .. } => "42704",
+            E::FunctionMissing { .. } => "42883",
             E::NoSuchRow { .. } => "P0002",
             E::Budget { .. } | E::SequenceExhausted { .. } => "54000",
             E::ExistsDifferently { .. } => "23505",
@@ -261,6 +278,11 @@ impl CaliberError {
             }
             E::Argument { reason, .. } => Some(reason.clone()),
             E::TableMissing { .. }
+            | E::NoSuchRelation { .. }
+            | E::NotOurs { .. }
+            | E::OtherSession
+            | E::ExtensionMissing { .. }
+            | E::FunctionMissing { .. }
             | E::Partitioned { .. }
             | E::RewriteRules { .. }
             | E::NoSuchRow { .. }
@@ -314,6 +336,12 @@ impl CaliberError {
             ),
             E::PartitionMove { .. } => {
                 Some("Partition by a fixed column.".to_owned())
+            }
+            E::ExtensionMissing { extension } => {
+                Some(format!("Install it with CREATE EXTENSION {extension}."))
+            }
+            E::FunctionMissing { extension, .. } => {
+                Some(format!("Update it with ALTER EXTENSION {extension} UPDATE."))
             }
             E::Argument { hint, .. } => hint.clone(),
             _ => None,

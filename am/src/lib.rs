@@ -12,6 +12,7 @@
 //! | [`pg`] | guard types and views over what PostgreSQL hands out: relations, slots, snapshots |
 //! | [`storage`] | the access method: heap's routine, the six write doors, the two index scans |
 //! | [`table`] | the executor's duties for the SQL functions: open, look up, lock, write |
+//! | [`inspect`] | for people who look after tables: damage, and how the space is used |
 //! | [`fmgr`] | how SQL calls a Rust function and gets its answer |
 
 #![cfg_attr(feature = "pg", allow(unsafe_code))] // the one crate that talks to C
@@ -21,6 +22,8 @@ pub mod model;
 
 #[cfg(feature = "pg")]
 pub mod fmgr;
+#[cfg(feature = "pg")]
+pub mod inspect;
 #[cfg(feature = "pg")]
 pub mod pg;
 #[cfg(feature = "pg")]

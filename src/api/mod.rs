@@ -11,6 +11,7 @@ mod delegation;
 mod fences;
 mod handoff;
 mod init;
+mod inspect;
 mod knowledge;
 mod list;
 mod lock;

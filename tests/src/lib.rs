@@ -25,4 +25,4 @@ pub use db::{Db, assert_sqlstate, lit, opt, show};
 pub use fixture::{TREE_TABLES, Tree, UNKNOWN, expired_lease, lease};
 pub use postgres::error::DbError;
 pub use schema::Schema;
-pub use server::Server;
+pub use server::{Server, amcheck_in};

@@ -87,6 +87,21 @@ impl Server {
     }
 }
 
+/// Whether `amcheck` is there, created for the whole database of the connection.
+///
+/// # Panics
+/// When it is there and cannot be created.
+#[track_caller]
+pub fn amcheck_in(db: &mut Db) -> bool {
+    if !Server::get().has_contrib("amcheck") {
+        return false;
+    }
+    // Two tests may create it at once.
+    db.run("SELECT pg_advisory_lock(hashtext('amcheck')); CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA public;
+            SELECT pg_advisory_unlock(hashtext('amcheck'))");
+    true
+}
+
 fn var(name: &str) -> String {
     let name = format!("CALIBER_TEST_{name}");
     env::var(&name).unwrap_or_else(|_| {

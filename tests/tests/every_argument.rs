@@ -12,7 +12,7 @@ use caliber_tests::{Schema, UNKNOWN, show};
 const DOCUMENTED: &[&str] = &[
     "22023", "P0002", "55000", "55006", "54000", "23502", "23503", "23505", "23514", "22P02",
     "22001", "22003", "22007", "22008", "22015", "22000", "3F000", "42P01", "42602", "22P05",
-    "42939", "42501",
+    "42939", "42501", "42704", "42809",
 ];
 
 /// Values at the edges of a type, and text that is none of its values.

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use caliber_tests::gen_values::{check, json, maybe, name, or_null, sql_json, sql_text, text};
-use caliber_tests::{Db, Server, TREE_TABLES, Tree, UNKNOWN, lit, show};
+use caliber_tests::{Db, TREE_TABLES, Tree, UNKNOWN, amcheck_in, lit, show};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -461,23 +461,12 @@ fn indexes_agree(db: &mut Db, indexes: &[[String; 4]]) {
     }
 }
 
-/// Whether `amcheck` is there, created for the whole database.
-fn amcheck(db: &mut Db) -> bool {
-    if !Server::get().has_contrib("amcheck") {
-        return false;
-    }
-    // Two tests may create it at once.
-    db.run("SELECT pg_advisory_lock(hashtext('amcheck')); CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA public;
-            SELECT pg_advisory_unlock(hashtext('amcheck'))");
-    true
-}
-
 #[test]
 fn p3_indexes_find_what_a_sequential_scan_finds() {
     let t = shared(Tree::new("p3"));
     let (indexes, amcheck) = {
         let db = &mut t.borrow_mut().db;
-        (indexes(db), amcheck(db))
+        (indexes(db), amcheck_in(db))
     };
     assert!(indexes.len() >= 11, "{indexes:?}");
     check(vec(step(), 1..25), |steps| {

@@ -45,6 +45,27 @@ pub fn snapshot_any() -> pg_sys::Snapshot {
     &raw mut pg_sys::SnapshotAnyData
 }
 
+/// Whether amcheck's `bt_index_check` can look for duplicates in unique indexes.
+pub const AMCHECK_KNOWS_UNIQUE: bool = cfg!(not(feature = "pg16"));
+/// Whether amcheck can check GIN indexes.
+pub const AMCHECK_KNOWS_GIN: bool = cfg!(feature = "pg18");
+
+/// Whether the user has the privilege MAINTAIN on the table, which there is since 17.
+pub fn may_maintain(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
+    #[cfg(not(feature = "pg16"))]
+    {
+        let mode = pg_sys::AclMode::from(pg_sys::ACL_MAINTAIN);
+        // SAFETY: a syscache look-up.
+        let result = unsafe { pg_sys::pg_class_aclcheck(table, user, mode) };
+        result == pg_sys::AclResult::ACLCHECK_OK
+    }
+    #[cfg(feature = "pg16")]
+    {
+        let _ = (table, user);
+        false
+    }
+}
+
 /// Starts an index scan.
 ///
 /// # Safety

@@ -40,6 +40,14 @@ unsafe extern "C-unwind" {
         horizon: pg_sys::TransactionId,
         buffer: pg_sys::Buffer,
     ) -> pg_sys::HTSV_Result::Type;
+    /// Whether the snapshot sees a tuple in a locked buffer.
+    pub fn HeapTupleSatisfiesVisibility(
+        tuple: pg_sys::HeapTuple,
+        snapshot: pg_sys::Snapshot,
+        buffer: pg_sys::Buffer,
+    ) -> bool;
+    /// How many bytes are free on a page in a locked buffer.
+    pub fn PageGetExactFreeSpace(page: pg_sys::Page) -> usize;
     /// Evaluates an index's columns and expressions for the row in a slot.
     pub fn FormIndexDatum(
         info: *mut pg_sys::IndexInfo,

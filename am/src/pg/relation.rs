@@ -1,6 +1,7 @@
 //! Open relations and their tuple descriptors.
 
 use super::ports;
+use pgrx::PgList;
 use pgrx_pg_sys as pg_sys;
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
@@ -81,6 +82,26 @@ impl<'r> Rel<'r> {
     /// The transient copy that a rewrite (ALTER TABLE, CLUSTER, REFRESH) fills.
     pub fn is_rewrite_target(self) -> bool {
         self.class().relrewrite != pg_sys::InvalidOid
+    }
+
+    /// A temporary table of another session, whose pages are in that session's memory.
+    pub fn is_of_another_session(self) -> bool {
+        self.is_temporary() && !self.data().rd_islocaltemp
+    }
+
+    /// Its toast table.
+    pub fn toast_table(self) -> Option<pg_sys::Oid> {
+        let oid = self.class().reltoastrelid;
+        (oid != pg_sys::InvalidOid).then_some(oid)
+    }
+
+    /// Its indexes, the ones that are not valid among them.
+    pub fn indexes(self) -> Vec<pg_sys::Oid> {
+        // SAFETY: an open relation; the list is a copy.
+        let list = unsafe { pg_sys::RelationGetIndexList(self.as_ptr()) };
+        // SAFETY: a list of OIDs.
+        let indexes = unsafe { PgList::<pg_sys::Oid>::from_pg(list) };
+        indexes.iter_oid().collect()
     }
 
     /// Whether rewrite rules stand on it.

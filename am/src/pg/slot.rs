@@ -180,7 +180,7 @@ impl<'s> Slot<'s> {
     }
 }
 
-/// A slot of its own for rows of one table, dropped with this guard.
+/// A slot of its own, dropped with this guard.
 pub struct OwnedSlot {
     pointer: *mut pg_sys::TupleTableSlot,
 }
@@ -190,6 +190,18 @@ impl OwnedSlot {
     pub fn for_table(rel: Rel<'_>) -> Self {
         // SAFETY: an open relation; the slot keeps a reference to its descriptor.
         let pointer = unsafe { pg_sys::table_slot_create(rel.as_ptr(), std::ptr::null_mut()) };
+        Self { pointer }
+    }
+
+    /// A slot for the rows of a tuplestore.
+    ///
+    /// # Safety
+    /// `desc` is a valid descriptor for as long as this guard.
+    pub unsafe fn for_stored_rows(desc: pg_sys::TupleDesc) -> Self {
+        // SAFETY: the caller vouches for the descriptor.
+        let pointer = unsafe {
+            pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple)
+        };
         Self { pointer }
     }
 

@@ -27,16 +27,21 @@ pub fn array_of(element: pg_sys::Oid) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-/// The schema of an extension; `None` when it is not installed.
-pub fn schema_of_extension(extension: &CStr) -> Option<pg_sys::Oid> {
+/// An extension and its schema; `None` when it is not installed.
+pub fn extension(name: &CStr) -> Option<(pg_sys::Oid, pg_sys::Oid)> {
     // SAFETY: a catalog look-up; a missing extension is no error.
-    let extension = unsafe { pg_sys::get_extension_oid(extension.as_ptr(), true) };
+    let extension = unsafe { pg_sys::get_extension_oid(name.as_ptr(), true) };
     if extension == pg_sys::InvalidOid {
         return None;
     }
     // SAFETY: a catalog look-up.
     let schema = unsafe { pg_sys::get_extension_schema(extension) };
-    (schema != pg_sys::InvalidOid).then_some(schema)
+    (schema != pg_sys::InvalidOid).then_some((extension, schema))
+}
+
+/// The schema of an extension; `None` when it is not installed.
+pub fn schema_of_extension(name: &CStr) -> Option<pg_sys::Oid> {
+    extension(name).map(|(_, schema)| schema)
 }
 
 /// The type `name` in the schema of an extension; `None` when either is missing.
@@ -97,6 +102,14 @@ pub struct TypeRow {
 pub fn access_method_name(oid: pg_sys::Oid) -> Option<String> {
     // SAFETY: a palloc'd copy, or null for an unknown OID.
     let name = unsafe { pg_sys::get_am_name(oid) };
+    // SAFETY: null or a C string.
+    unsafe { own_name(name) }
+}
+
+/// The name of a relation without its schema; `None` when there is no such relation.
+pub fn relation_name(oid: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a palloc'd copy, or null for an unknown OID.
+    let name = unsafe { pg_sys::get_rel_name(oid) };
     // SAFETY: null or a C string.
     unsafe { own_name(name) }
 }

@@ -4,6 +4,7 @@
 //! against writers. Judging them together takes one lock and one crossing into PostgreSQL for a
 //! page, not several for each tuple. What may still change is left open.
 
+use crate::pg::page::{line_pointers, tuple_at};
 use crate::pg::ports::MAX_HEAP_TUPLES_PER_PAGE;
 use crate::pg::raw;
 use pgrx_pg_sys as pg_sys;
@@ -70,19 +71,6 @@ impl PageVerdicts {
     }
 }
 
-/// The page's line pointers, in order.
-fn line_pointers<'p>(page: pg_sys::Page) -> &'p [pg_sys::ItemIdData] {
-    let header = page.cast::<pg_sys::PageHeaderData>();
-    let begin = memoffset::offset_of!(pg_sys::PageHeaderData, pd_linp);
-    // SAFETY: a page of a table begins with its header.
-    let lower = usize::from(unsafe { (*header).pd_lower });
-    let count = lower.saturating_sub(begin) / size_of::<pg_sys::ItemIdData>();
-    // SAFETY: the line pointers follow the header.
-    let first = unsafe { page.byte_add(begin) }.cast::<pg_sys::ItemIdData>();
-    // SAFETY: they end where the header says.
-    unsafe { std::slice::from_raw_parts(first, count.min(MAX_HEAP_TUPLES_PER_PAGE)) }
-}
-
 /// Judges what a line pointer of the locked page points to. To be called inside of a boundary.
 #[allow(ffi_unwind_calls)] // what the boundary is for
 fn verdict_on(
@@ -91,13 +79,7 @@ fn verdict_on(
     buffer: pg_sys::Buffer,
     horizon: pg_sys::TransactionId,
 ) -> Verdict {
-    if item.lp_flags() != pg_sys::LP_NORMAL {
-        return Verdict::Open;
-    }
-    // SAFETY: a normal line pointer points into its page.
-    let data = unsafe { page.byte_add(item.lp_off() as usize) };
-    let mut tuple =
-        pg_sys::HeapTupleData { t_len: item.lp_len(), t_data: data.cast(), ..Default::default() };
+    let Some(mut tuple) = tuple_at(page, item) else { return Verdict::Open };
     use pg_sys::HTSV_Result as H;
     // SAFETY: the buffer is pinned and locked, the tuple is in it.
     match unsafe { raw::HeapTupleSatisfiesVacuum(&mut tuple, horizon, buffer) } {

@@ -57,11 +57,7 @@ impl Table {
 
     /// Looks for an index that serves the path, among all that the table has.
     fn find_index(&self, path: Path) -> CaliberResult<OpenRel> {
-        // SAFETY: an open relation; the list is a copy.
-        let list = unsafe { pg_sys::RelationGetIndexList(self.rel().as_ptr()) };
-        // SAFETY: a list of OIDs.
-        let indexes = unsafe { PgList::<pg_sys::Oid>::from_pg(list) };
-        for oid in indexes.iter_oid() {
+        for oid in self.rel().indexes() {
             let index = OpenRel::index(oid, pg_sys::AccessShareLock);
             if self.serves(index.rel(), path) {
                 return Ok(index);

@@ -19,5 +19,6 @@ pub mod row;
 mod statement;
 pub mod writer;
 
+pub(crate) use open::is_ours;
 pub use open::{Access, Table, entity_of};
 pub use problems::problems_of;

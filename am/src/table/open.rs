@@ -170,7 +170,7 @@ impl Table {
 }
 
 /// Whether the relation is stored by this access method.
-pub(super) fn is_ours(rel: Rel<'_>) -> bool {
+pub(crate) fn is_ours(rel: Rel<'_>) -> bool {
     std::ptr::eq(rel.data().rd_tableam, crate::storage::routine::routine())
 }
 
@@ -258,7 +258,7 @@ unsafe extern "C-unwind" fn check_access(
     // SAFETY: checks for the current user and raises nothing for true.
     let rls = unsafe { pg_sys::check_enable_rls(oid, pg_sys::InvalidOid, true) };
     if rls == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32 {
-        raise(&CaliberError::RowSecurity { table: relation_name(oid) });
+        raise(&CaliberError::RowSecurity { table: name_of(oid) });
     }
     access.check_mode();
 }
@@ -286,12 +286,6 @@ fn check_privileges(oid: pg_sys::Oid, privileges: u32) {
     }
 }
 
-fn relation_name(oid: pg_sys::Oid) -> String {
-    // SAFETY: a palloc'd copy, or null when the relation is gone.
-    let name = unsafe { pg_sys::get_rel_name(oid) };
-    if name.is_null() {
-        return oid.to_u32().to_string();
-    }
-    // SAFETY: a C string in the current memory context.
-    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+fn name_of(oid: pg_sys::Oid) -> String {
+    types::relation_name(oid).unwrap_or_else(|| oid.to_u32().to_string())
 }
