@@ -11,7 +11,8 @@ pub struct Function {
     pub name: String,
     /// Its arguments' names, types and kinds of types.
     pub arguments: Vec<(String, String, String)>,
-    /// Whether it writes: those are the ones that are not for parallel queries.
+    /// Whether it writes: those are the ones that are not for parallel queries, but for
+    /// `caliber_verify`, which needs subtransactions.
     pub writes: bool,
 }
 
@@ -26,7 +27,7 @@ pub fn functions(db: &mut Db) -> Vec<Function> {
             "SELECT p.proname::text, coalesce(p.proargnames[1:p.pronargs], '{}'),
              ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n) ORDER BY n),
              ARRAY(SELECT y.typtype::text FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)
-                   JOIN pg_type y ON y.oid = t ORDER BY n), p.proparallel = 'u'
+                   JOIN pg_type y ON y.oid = t ORDER BY n), p.proparallel = 'u' AND p.proname <> 'caliber_verify'
              FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
              JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'caliber-pg'
              WHERE d.classid = 'pg_proc'::regclass AND NOT 'internal'::regtype = ANY (p.proargtypes)
