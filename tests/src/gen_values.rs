@@ -24,6 +24,24 @@ where
 {
     let cases = number("CALIBER_TEST_CASES").unwrap_or(256);
     let seed = number("CALIBER_TEST_SEED").unwrap_or_else(rand_seed);
+    let repeat = format!("repeat it with CALIBER_TEST_SEED={seed} CALIBER_TEST_CASES={cases}");
+    falsify(seed, cases, &repeat, strategy, property);
+}
+
+/// Runs a property on so many random values, which the seed decides. A failure shows the smallest
+/// value that still fails, and how to repeat it.
+///
+/// # Panics
+/// When the property fails.
+pub fn falsify<S: Strategy>(
+    seed: u64,
+    cases: u32,
+    repeat: &str,
+    strategy: S,
+    property: impl Fn(S::Value),
+) where
+    S::Value: Debug,
+{
     let mut runner = TestRunner::new(Config {
         cases,
         rng_seed: RngSeed::Fixed(seed),
@@ -38,7 +56,6 @@ where
         Ok(())
     });
     QUIET.set(false);
-    let repeat = format!("repeat it with CALIBER_TEST_SEED={seed} CALIBER_TEST_CASES={cases}");
     match result {
         Ok(()) => {}
         Err(TestError::Fail(reason, value)) => {

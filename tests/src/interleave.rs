@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use postgres::SimpleQueryMessage;
@@ -30,6 +30,108 @@ struct Session {
     failed: bool,
 }
 
+/// Sessions that run what they are asked at the same time, each in its own thread, and what they
+/// told so far.
+pub struct Stage<'w> {
+    watcher: &'w mut Db,
+    sessions: Vec<Session>,
+    trace: Vec<String>,
+}
+
+impl<'w> Stage<'w> {
+    /// Brings the sessions onto it; `tell` runs a statement and tells what came of it. What a session
+    /// leaves open is rolled back when the stage goes away.
+    pub fn new<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        watcher: &'w mut Db,
+        sessions: &'scope mut [Db],
+        tell: fn(&mut Db, &str) -> Result<String, String>,
+    ) -> Self {
+        let enter = |db: &'scope mut Db| {
+            let pid = db.pid();
+            let (statements, to_run) = channel::<String>();
+            let (answer, answers) = channel();
+            scope.spawn(move || {
+                for sql in to_run {
+                    if answer.send(tell(db, &sql)).is_err() {
+                        break;
+                    }
+                }
+                db.run("ROLLBACK");
+            });
+            Session { pid, statements, answers, waiting: false, failed: false }
+        };
+        Self { watcher, sessions: sessions.iter_mut().map(enter).collect(), trace: Vec::new() }
+    }
+
+    /// Whether session `number`, from 1, waits for another one.
+    pub fn waits(&self, number: usize) -> bool {
+        self.sessions[number - 1].waiting
+    }
+
+    /// Whether session `number` was refused something.
+    fn has_failed(&self, number: usize) -> bool {
+        self.sessions[number - 1].failed
+    }
+
+    /// Has session `number` run a statement, and waits until every session has answered or waits for
+    /// another.
+    ///
+    /// # Panics
+    /// When the session waits.
+    #[track_caller]
+    pub fn ask(&mut self, number: usize, sql: &str) {
+        let session = &mut self.sessions[number - 1];
+        assert!(!session.waiting, "session {number} waits and cannot: {sql}");
+        session.statements.send(sql.to_owned()).expect("the session's thread has ended");
+        session.waiting = true;
+        self.settle(Some(number));
+    }
+
+    /// Waits until every session has answered or waits for another, without asking for anything: one
+    /// that was found in a deadlock is refused by itself.
+    #[track_caller]
+    pub fn look_again(&mut self) {
+        self.settle(None);
+    }
+
+    /// What was told so far.
+    pub fn told(self) -> Vec<String> {
+        self.trace
+    }
+
+    /// `asked` has just been asked.
+    #[track_caller]
+    fn settle(&mut self, asked: Option<usize>) {
+        // The one that was asked first: what it did may let others go on.
+        let others = (1..=self.sessions.len()).filter(|number| Some(*number) != asked);
+        for number in asked.into_iter().chain(others) {
+            let session = &mut self.sessions[number - 1];
+            while session.waiting {
+                match session.answers.recv_timeout(Duration::from_millis(1)) {
+                    Ok(answer) => {
+                        session.waiting = false;
+                        session.failed = answer.is_err();
+                        let told = answer.unwrap_or_else(|refusal| refusal);
+                        self.trace.push(format!("{number} {told}"));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {
+                        let blocked =
+                            format!("SELECT cardinality(pg_blocking_pids({})) > 0", session.pid);
+                        if self.watcher.one(&blocked) {
+                            if Some(number) == asked {
+                                self.trace.push(format!("{number} waits"));
+                            }
+                            break;
+                        }
+                    }
+                    Err(RecvTimeoutError::Disconnected) => panic!("session {number} has ended"),
+                }
+            }
+        }
+    }
+}
+
 /// Runs a script: each step is the number of a session, from 1, and a statement. Sessions begin at
 /// this isolation level. One that has to wait is left waiting, and goes on when it can; one that
 /// was refused takes no further part.
@@ -43,72 +145,22 @@ pub fn interleave(
     level: &str,
     script: &[(usize, String)],
 ) -> Trace {
+    let count = sessions.len();
     thread::scope(|scope| {
-        let mut sessions: Vec<Session> = sessions
-            .iter_mut()
-            .map(|db| {
-                // Before the transaction, whose snapshot the first statement takes.
-                let pid = db.pid();
-                db.run(&format!("BEGIN ISOLATION LEVEL {level}"));
-                let (statements, to_run) = channel::<String>();
-                let (answer, answers) = channel();
-                scope.spawn(move || {
-                    for sql in to_run {
-                        if answer.send(run(db, &sql)).is_err() {
-                            break;
-                        }
-                    }
-                    db.run("ROLLBACK");
-                });
-                Session { pid, statements, answers, waiting: false, failed: false }
-            })
-            .collect();
-        let mut trace = Vec::new();
+        let mut stage = Stage::new(scope, watcher, sessions, run);
+        for number in 1..=count {
+            stage.ask(number, &format!("BEGIN ISOLATION LEVEL {level}"));
+        }
         for (number, sql) in script {
-            let session = &mut sessions[number - 1];
-            assert!(!session.waiting, "session {number} waits and cannot: {sql}");
-            if session.failed {
-                continue;
+            if !stage.has_failed(*number) {
+                stage.ask(*number, sql);
             }
-            session.statements.send(sql.clone()).expect("the session's thread has ended");
-            session.waiting = true;
-            settle(watcher, &mut sessions, *number, &mut trace);
         }
-        for (number, session) in (1..).zip(&sessions) {
-            assert!(!session.waiting, "session {number} waits at the end");
+        for number in 1..=count {
+            assert!(!stage.waits(number), "session {number} waits at the end");
         }
-        Trace(trace)
+        Trace(stage.told())
     })
-}
-
-/// Waits until every session has answered or waits for another; `asked` has just been asked.
-#[track_caller]
-fn settle(watcher: &mut Db, sessions: &mut [Session], asked: usize, trace: &mut Vec<String>) {
-    // The one that was asked first: what it did may let others go on.
-    let others = (1..=sessions.len()).filter(|number| *number != asked);
-    for number in [asked].into_iter().chain(others) {
-        let session = &mut sessions[number - 1];
-        while session.waiting {
-            match session.answers.recv_timeout(Duration::from_millis(1)) {
-                Ok(answer) => {
-                    session.waiting = false;
-                    session.failed = answer.is_err();
-                    let told = answer.unwrap_or_else(|sqlstate| sqlstate);
-                    trace.push(format!("{number} {told}"));
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    let pid = session.pid;
-                    if watcher.one(&format!("SELECT cardinality(pg_blocking_pids({pid})) > 0")) {
-                        if number == asked {
-                            trace.push(format!("{number} waits"));
-                        }
-                        break;
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => panic!("session {number} has ended"),
-            }
-        }
-    }
 }
 
 /// The rows, or `ok`; the SQLSTATE of a refusal.

@@ -18,6 +18,8 @@ enum Program {
     Histories,
     /// Processes killed under load, and what is there afterwards
     Crash,
+    /// Random programs on heap and on caliber_am, which must not differ
+    Oracle,
     /// A primary killed under load, and its standby promoted
     Standby,
 }

@@ -4,7 +4,7 @@
 
 use std::env;
 
-use caliber_tests::torture::{Budget, Plan, crash, histories, standby};
+use caliber_tests::torture::{Budget, Plan, crash, histories, oracle, standby};
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -20,6 +20,7 @@ fn main() {
     let report = match name.as_str() {
         "histories" => histories::run(&plan),
         "crash" => crash::run(&plan),
+        "oracle" => oracle::run(&plan),
         "standby" => standby::run(&plan),
         other => panic!("there is no program {other}"),
     };

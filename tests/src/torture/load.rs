@@ -332,7 +332,10 @@ fn only_closed(error: &postgres::Error, sql: &str) -> Closed {
     let closed = match error.as_db_error() {
         None => true,
         // Said by a server, or to a backend, that is about to end.
-        Some(server) => ["57P01", "57P02", "57P03"].contains(&server.code().code()),
+        Some(server) => {
+            ["57P01", "57P02", "57P03"].contains(&server.code().code())
+                || server.message() == "lost connection to parallel worker"
+        }
     };
     assert!(closed, "{}", show(error, sql));
     Closed

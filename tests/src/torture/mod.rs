@@ -4,6 +4,7 @@ pub mod crash;
 pub mod histories;
 mod ledger;
 mod load;
+pub mod oracle;
 mod rules;
 mod sound;
 pub mod standby;
