@@ -11,6 +11,7 @@
 pub mod agents;
 pub mod calls;
 pub mod cluster;
+pub mod database;
 mod db;
 mod fixture;
 pub mod gen_values;
