@@ -184,6 +184,67 @@ fn the_reference_describes_the_functions_that_there_are() {
     assert!(unknown.is_empty(), "docs/sql.md describes what is not there: {unknown:?}");
 }
 
+/// What is wrong with the table of limits: rows without three columns, and tests that are not among
+/// these sources.
+fn untested_limits(text: &str, sources: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let rows = text.lines().filter(|line| line.starts_with('|')).skip(2);
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let ["", limit, seen, tests, ""] = cells[..] else {
+            wrong.push(format!("not three columns: {row}"));
+            continue;
+        };
+        if [limit, seen, tests].contains(&"") {
+            wrong.push(format!("an empty column: {row}"));
+        }
+        for test in tests.split(", ").filter(|test| !matches!(*test, "—" | "")) {
+            let name = test.strip_prefix('`').and_then(|test| test.strip_suffix('`'));
+            match name {
+                Some(name) if sources.contains(&format!("fn {name}(")) => {}
+                _ => wrong.push(format!("no such test: {test}")),
+            }
+        }
+    }
+    wrong
+}
+
+/// The text of all Rust files of a folder and of those below it.
+fn sources_in(folder: &Path) -> String {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let texts = paths.iter().map(|path| match path {
+        folder if folder.is_dir() => sources_in(folder),
+        file if file.extension().is_some_and(|e| e == "rs") => fs::read_to_string(file).unwrap(),
+        _ => String::new(),
+    });
+    texts.collect()
+}
+
+#[test]
+fn every_limit_names_its_test() {
+    let text = document("docs/limits.md").expect("docs/limits.md");
+    let rows = text.lines().filter(|line| line.starts_with("| ")).count();
+    assert!(rows > 30, "docs/limits.md has {rows} rows");
+    let sources = sources_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"));
+    let wrong = untested_limits(&text, &sources);
+    assert!(wrong.is_empty(), "docs/limits.md: {wrong:#?}");
+}
+
+#[test]
+fn a_limit_without_its_test_is_noticed() {
+    let head = "text\n| limit | what you see | test |\n| --- | --- | --- |\n";
+    let of = |row: &str| untested_limits(&format!("{head}{row}\n"), "fn one() {}\nfn two() {}");
+    assert_eq!(of("| a | 0A000 | `one`, `two` |"), [""; 0]);
+    assert_eq!(of("| a | 0A000 | — |"), [""; 0]);
+    assert_eq!(of("| a | 0A000 | `one`, `tow` |"), ["no such test: `tow`"]);
+    assert_eq!(of("| a | 0A000 | `ne` |"), ["no such test: `ne`"]);
+    assert_eq!(of("| a | 0A000 | one |"), ["no such test: one"]);
+    assert_eq!(of("| a | 0A000 |"), ["not three columns: | a | 0A000 |"]);
+    assert_eq!(of("| a | 0A000 | |"), ["an empty column: | a | 0A000 | |"]);
+}
+
 #[test]
 fn only_blocks_marked_as_sql_are_examples() {
     let text = "a\n```sql\nSELECT 1;\n```\n```\nno\n```\n```sql\nSELECT 2;\nSELECT 3;\n```\n";
