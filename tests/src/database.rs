@@ -39,6 +39,14 @@ impl Database {
     pub fn connect(&self) -> Db {
         Server::get().connect_to(&self.name)
     }
+
+    /// A connection for which the functions work on this schema's tables, and whose SQL finds them
+    /// without a prefix.
+    pub fn connect_to_schema(&self, schema: &str) -> Db {
+        let mut db = self.connect();
+        db.run(&format!("SET search_path = {schema}, public; SET caliber.schema = {schema}"));
+        db
+    }
 }
 
 impl Drop for Database {

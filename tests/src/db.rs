@@ -84,6 +84,16 @@ impl Db {
         }
     }
 
+    /// COPY FROM STDIN with these bytes.
+    ///
+    /// # Errors
+    /// The server's error.
+    pub fn copy_bytes(&mut self, sql: &str, bytes: &[u8]) -> Result<(), postgres::Error> {
+        let mut writer = self.0.copy_in(sql)?;
+        std::io::Write::write_all(&mut writer, bytes).expect("the client keeps what it is given");
+        writer.finish().map(drop)
+    }
+
     /// `to_jsonb` of an expression; JSON null for SQL NULL.
     #[track_caller]
     pub fn json(&mut self, expression: &str) -> Value {

@@ -13,6 +13,7 @@ pub mod calls;
 pub mod cluster;
 pub mod database;
 mod db;
+pub mod filled;
 mod fixture;
 pub mod gen_values;
 pub mod indexes;

@@ -17,6 +17,9 @@ use crate::workspace::Workspace;
 
 const NAME: &str = "caliber-pg";
 
+/// The install scripts of versions that users have, as they were.
+const RELEASED: &str = "sql/released";
+
 /// How it is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
@@ -106,9 +109,11 @@ fn install(workspace: &Workspace, postgres: &Postgres, library: &Path) -> Result
     put(&installed, &fs::read(library)?, 0o755)?;
     let script = install_script(&workspace.root.join("sql/install"))?;
     put(&postgres.extension.join(format!("{NAME}--{version}.sql")), script.as_bytes(), 0o644)?;
-    for upgrade in upgrade_scripts(&workspace.root.join("sql"))? {
-        let name = upgrade.file_name().context("a file without a name")?;
-        put(&postgres.extension.join(name), &fs::read(&upgrade)?, 0o644)?;
+    // Released versions are upgraded by these, and can be installed to see them upgraded.
+    let upgrades = upgrade_scripts(&workspace.root.join("sql"))?;
+    for other in upgrades.into_iter().chain(sql_files(&workspace.root.join(RELEASED), |_| true)?) {
+        let name = other.file_name().context("a file without a name")?;
+        put(&postgres.extension.join(name), &fs::read(&other)?, 0o644)?;
     }
     // Last, because it makes the version known.
     put(&postgres.extension.join(format!("{NAME}.control")), control.as_bytes(), 0o644)?;
