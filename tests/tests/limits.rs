@@ -799,7 +799,9 @@ fn a_partitioned_parent_names_an_access_method_from_17_on() {
     let mut db = schema.connect();
     let parent = "CREATE TABLE p (a int) PARTITION BY LIST (a) USING caliber_am";
     if Server::get().major() < 17 {
-        db.refused(parent, "42601");
+        let error = db.refused(parent, "0A000");
+        let said = "specifying a table access method is not supported on a partitioned table";
+        assert_eq!(error.message(), said);
         db.run("CREATE TABLE p (a int) PARTITION BY LIST (a)");
     } else {
         db.run(parent);
