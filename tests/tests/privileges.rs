@@ -195,9 +195,11 @@ impl Need {
 }
 
 fn needs_of(function: &str) -> Vec<Need> {
-    let Some((_, needs)) = NEEDS.iter().find(|(name, _)| *name == function) else {
-        return Vec::new();
-    };
+    let known = NEEDS.iter().find(|(name, _)| *name == function);
+    known.map_or_else(Vec::new, |(_, needs)| parse(needs))
+}
+
+fn parse(needs: &'static str) -> Vec<Need> {
     let mut list = Vec::new();
     for table in needs.split(", ") {
         let mut words = table.split(' ');
@@ -536,6 +538,102 @@ fn privileges_on_every_column_serve_every_function_and_on_all_but_one_none() {
             assert_eq!(error.message(), incomplete.denied(), "{incomplete:?} {}", call.sql);
             stage.db.run(&revoke_all);
         }
+    }
+}
+
+#[test]
+fn what_touches_no_rows_needs_no_privilege() {
+    let mut stage = Stage::new("privileges");
+    let role = stage.role("nobody");
+    let mut user = stage.connect_as(&role);
+    let mut called = 0;
+    for call in &stage.others {
+        if !matches!(call.function.as_str(), "init" | "stat" | "verify") {
+            passes(&mut user, &call.sql, "without any privilege");
+            called += 1;
+        }
+    }
+    // Those of OTHERS that SQL can call, caliber_channel twice.
+    assert_eq!(called, 11);
+}
+
+#[test]
+fn some_privileges_are_needed_for_some_arguments_only() {
+    let mut stage = Stage::new("privileges");
+    let role = stage.role("some");
+    let mut user = stage.connect_as(&role);
+    let notes: Vec<String> = stage.db.all("SELECT note_id::text FROM caliber_note");
+    let disputed: String = stage.db.one(&format!(
+        "SELECT caliber_conflict_create('goal_conflict', 'note', '{}', 'note', '{}')::text",
+        notes[0], notes[1]
+    ));
+    let one = |db: &mut Db, sql: &str| db.one::<String>(&format!("SELECT ({sql})::text"));
+    let boss = one(&mut stage.db, "SELECT agent_id FROM caliber_agent WHERE agent_type = 'boss'");
+    let worker =
+        one(&mut stage.db, "SELECT agent_id FROM caliber_agent WHERE agent_type = 'worker'");
+    let offer = "FROM caliber_delegation WHERE status = 'pending'";
+    let delegation = one(&mut stage.db, &format!("SELECT delegation_id {offer}"));
+    let parent = one(&mut stage.db, &format!("SELECT parent_trajectory_id {offer}"));
+    let child = one(
+        &mut stage.db,
+        &format!("caliber_trajectory_create('part', parent_trajectory_id => '{parent}')"),
+    );
+    let leased = "FROM caliber_lock WHERE resource_type = 'scope'";
+    let scope = one(&mut stage.db, &format!("SELECT resource_id {leased}"));
+    let fence = one(&mut stage.db, &format!("SELECT fence {leased}"));
+    // What is called, with which privileges, and which one it needs beyond them, if any.
+    let cases = [
+        (
+            format!("message_send('{boss}', 'm', '{{}}')"),
+            "message INSERT SELECT",
+            Some("agent SELECT"),
+        ),
+        (
+            format!("message_send('{boss}', 'm', '{{}}', to_agent_type => 'worker')"),
+            "message INSERT SELECT",
+            None,
+        ),
+        ("delegation_list_pending(agent_type => 'worker')".into(), "delegation SELECT", None),
+        ("handoff_list_pending(agent_type => 'worker')".into(), "handoff SELECT", None),
+        (
+            format!("delegation_accept('{delegation}', '{worker}', '{child}')"),
+            "delegation SELECT UPDATE, agent SELECT, trajectory SELECT UPDATE",
+            None,
+        ),
+        // Who ends what he delegated himself tells nobody.
+        (format!("delegation_fail('{delegation}', '{boss}')"), "delegation SELECT UPDATE", None),
+        (
+            format!("turn_create('{scope}', 'user', 'x', fence => {fence})"),
+            "turn INSERT SELECT, scope SELECT UPDATE, trajectory SELECT UPDATE",
+            Some("lock SELECT"),
+        ),
+        (
+            format!("conflict_resolve('{disputed}', 'escalate')"),
+            "conflict SELECT UPDATE, note SELECT",
+            Some("note UPDATE"),
+        ),
+        (
+            format!("trajectory_create('x', parent_trajectory_id => '{parent}')"),
+            "trajectory INSERT SELECT",
+            None,
+        ),
+    ];
+    for (call, needs, one_more) in cases {
+        let call = format!("SELECT public.caliber_{call}");
+        for need in parse(needs) {
+            stage.db.run(&need.grant(&role.0));
+        }
+        if let Some(one_more) = one_more {
+            let one_more = parse(one_more)[0];
+            assert_eq!(denied(&mut user, &call).message(), one_more.denied(), "{call}");
+            stage.db.run(&one_more.grant(&role.0));
+        }
+        passes(&mut user, &call, needs);
+        stage.db.run(&format!(
+            "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}",
+            stage.schema.name(),
+            role.0
+        ));
     }
 }
 
