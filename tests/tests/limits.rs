@@ -463,31 +463,31 @@ fn one_transaction_that_notifies_commits_at_a_time() {
     let [mut first, mut second] = [cluster.connect("postgres"), cluster.connect("postgres")];
     let (first_pid, second_pid) = (first.pid(), second.pid());
     first.run("SET synchronous_commit = on");
-    thread::scope(|scope| {
-        // It is written, and does not end.
-        let committing = scope.spawn(|| first.attempt(&send));
-        db.wait_until(&format!(
-            "EXISTS (SELECT FROM pg_stat_activity
-                 WHERE pid = {first_pid} AND wait_event = 'SyncRep')"
-        ));
-        let waiting = scope.spawn(|| second.attempt(&send));
-        db.wait_until_blocked(second_pid);
-        let waits_for: String = db.one(&format!(
-            "SELECT classid::regclass || ' ' || objid || ' of ' || database || ', ' || mode
-             FROM pg_locks WHERE pid = {second_pid} AND NOT granted"
-        ));
-        assert_eq!(waits_for, "pg_database 0 of 0, AccessExclusiveLock");
-        // What notifies nobody goes through.
-        db.run(&format!("SET caliber.notify = off; {send}; RESET caliber.notify"));
-        assert_eq!(
-            db.one::<i32>(&format!("SELECT cardinality(pg_blocking_pids({second_pid}))")),
-            1
-        );
-        db.run(&format!("SELECT pg_cancel_backend({first_pid})"));
-        for outcome in [committing, waiting] {
-            outcome.join().unwrap().unwrap();
-        }
-    });
+    // Threads that nobody waits for when the test fails: the first commit would never end.
+    let attempt = |mut db: Db| {
+        let send = send.clone();
+        thread::spawn(move || db.attempt(&send))
+    };
+    // It is written, and does not end.
+    let committing = attempt(first);
+    db.wait_until(&format!(
+        "EXISTS (SELECT FROM pg_stat_activity
+         WHERE pid = {first_pid} AND wait_event = 'SyncRep')"
+    ));
+    let waiting = attempt(second);
+    db.wait_until_blocked(second_pid);
+    let waits_for: String = db.one(&format!(
+        "SELECT classid::regclass || ' ' || objid || ' of ' || database || ', ' || mode
+         FROM pg_locks WHERE pid = {second_pid} AND NOT granted"
+    ));
+    assert_eq!(waits_for, "pg_database 0 of 0, AccessExclusiveLock");
+    // What notifies nobody goes through.
+    db.run(&format!("SET caliber.notify = off; {send}; RESET caliber.notify"));
+    assert_eq!(db.one::<i32>(&format!("SELECT cardinality(pg_blocking_pids({second_pid}))")), 1);
+    db.run(&format!("SELECT pg_cancel_backend({first_pid})"));
+    for outcome in [committing, waiting] {
+        outcome.join().unwrap().unwrap();
+    }
     assert_eq!(db.one::<i64>("SELECT count(*) FROM caliber.caliber_message"), 3);
 }
 
