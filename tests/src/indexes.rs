@@ -48,7 +48,7 @@ pub fn indexes(db: &mut Db, tables: &[&str]) -> Vec<Index> {
             };
             let query = format!(
                 "SELECT v::text || (SELECT string_agg(r::text, ',' ORDER BY r::text) FROM {table} r WHERE {test})
-                 FROM (SELECT DISTINCT {values} AS v FROM {table}) AS found"
+                 FROM (SELECT DISTINCT {values} AS v FROM {table}) AS found WHERE v IS NOT NULL"
             );
             Index { name, method, query }
         })

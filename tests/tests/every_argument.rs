@@ -5,82 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use caliber_tests::calls::{Function, fixtures, functions, valid};
-use caliber_tests::{Schema, UNKNOWN, show};
-
-/// What docs/sql.md lists, and what PostgreSQL itself says of a malformed or an oversized value.
-const DOCUMENTED: &[&str] = &[
-    "22023", "P0002", "55000", "55006", "54000", "23502", "23503", "23505", "23514", "22P02",
-    "22001", "22003", "22007", "22008", "22015", "22000", "3F000", "42P01", "42602", "22P05",
-    "42939", "42501", "42704", "42809",
-];
-
-/// Values at the edges of a type, and text that is none of its values.
-fn edges(argument: &str, ty: &str, kind: &str) -> Vec<String> {
-    let texts = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
-    let mut values = match ty {
-        "uuid" => texts(&[
-            "'00000000-0000-0000-0000-000000000000'",
-            "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
-            "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
-            &format!("'{UNKNOWN}'"),
-        ]),
-        "text" => texts(&["''", "'*'", "repeat('☃', 300000)", "E'\\x01\\x7f'"]),
-        "name" => texts(&["''", "'no such schema'", "'pg_catalog'", "repeat('x', 100)"]),
-        "integer" => texts(&["0", "-1", "2147483647", "-2147483648"]),
-        "bigint" => texts(&["0", "-1", "9223372036854775807", "-9223372036854775808"]),
-        "boolean" => texts(&["true", "false"]),
-        "real" => texts(&["0", "-1", "1e38", "'NaN'", "'Infinity'"]),
-        "interval" => texts(&[
-            "'0'",
-            "'-1 second'",
-            "'1 microsecond'",
-            "'-1 month 31 days'",
-            "'290000 years'",
-            "'-178000000 years'",
-        ]),
-        "timestamp with time zone" => texts(&["'infinity'", "'-infinity'", "'epoch'"]),
-        "jsonb" => texts(&[
-            "'null'",
-            "'{}'",
-            "'[]'",
-            "'0'",
-            "'\"x\"'",
-            "'[null]'",
-            "'[[]]'",
-            "'{\"name\": 5, \"\": {}}'",
-            "'{\"content\": null}'",
-            "to_jsonb(repeat('x', 1000000))",
-            "(SELECT jsonb_agg(n) FROM generate_series(1, 20000) n)",
-        ]),
-        "uuid[]" | "text[]" => texts(&[
-            "'{}'",
-            "'{NULL}'",
-            "'{{}}'",
-            &format!("array_fill('{UNKNOWN}'::text, ARRAY[50000])::{ty}"),
-            &format!("ARRAY[ARRAY['{UNKNOWN}'], ARRAY['{UNKNOWN}']]::{ty}"),
-        ]),
-        "jsonb[]" => texts(&["'{}'", "'{NULL}'", "array_fill('1'::jsonb, ARRAY[2000])"]),
-        t if t.ends_with("vector") => texts(&[
-            "'[1]'",
-            "'[0,0,0,0,0,0,0,0]'",
-            "array_fill(1.0::real, ARRAY[16000])::vector",
-            "'[NaN,0,0,0,0,0,0,0]'",
-            "'[3e38,3e38,3e38,3e38,3e38,3e38,3e38,3e38]'",
-        ]),
-        "regclass" => texts(&["0", "'pg_class'", "'caliber_turn_pkey'", "4294967295"]),
-        _ if kind == "e" => {
-            let labels = format!("(SELECT (enum_range(NULL::{ty}))[");
-            (1..=6).map(|n| format!("{labels}{n}])")).collect()
-        }
-        _ => panic!("no values for {argument} {ty}"),
-    };
-    values.push("NULL".to_owned());
-    if !matches!(ty, "text" | "name") {
-        values.push("'\u{1}no value'".to_owned());
-    }
-    values
-}
+use caliber_tests::calls::{DOCUMENTED, Function, edges, fixtures, functions, valid};
+use caliber_tests::{Schema, show};
 
 #[test]
 fn every_argument_of_every_function_is_answered_or_refused() {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-use caliber_tests::torture::{Budget, Plan, crash, histories, oracle, standby};
+use caliber_tests::torture::{Budget, Plan, crash, fuzz, histories, oracle, standby};
 
 #[test]
 fn histories_can_be_explained() {
@@ -26,4 +26,13 @@ fn a_promoted_standby_has_all_that_was_acknowledged() {
 fn no_program_tells_caliber_am_from_heap() {
     let report = oracle::run(&Plan { seed: 1, budget: Budget::Steps(12) });
     println!("{report:#?}");
+}
+
+#[test]
+fn every_function_answers_or_refuses_whatever_it_is_given() {
+    // So many that sessions are warm, and are measured once more.
+    let report = fuzz::run(&Plan { seed: 1, budget: Budget::Steps(12) });
+    println!("{report:#?}");
+    // What is refused at once tells little.
+    assert!(2 * report.get("calls answered 00000") > report.get("calls"), "{report:#?}");
 }

@@ -1,12 +1,13 @@
 //! Programs that look for bugs for as long as they are let.
 
 pub mod crash;
+pub mod fuzz;
 pub mod histories;
 mod ledger;
 mod load;
 pub mod oracle;
-mod rules;
-mod sound;
+pub mod rules;
+pub mod sound;
 pub mod standby;
 
 use std::collections::BTreeMap;
