@@ -3,10 +3,10 @@
 use super::offer::{ANY, DELEGATIONS};
 use super::send::{self, Receiver};
 use super::update::{mutate, plainly, require_state};
-use super::{agent, create, get, open, required, trajectory};
+use super::{agent, create, get, may_open, open, required, trajectory};
 use crate::entity::delegation::column;
 use crate::entity::trajectory as trajectories;
-use crate::entity::{AGENT, DELEGATION, TRAJECTORY, agent as agents};
+use crate::entity::{AGENT, DELEGATION, MESSAGE, TRAJECTORY, agent as agents};
 use crate::json::{self, quoted};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, Text};
@@ -45,6 +45,12 @@ fn caliber_delegation_create(
     metadata: Value<'_>,
     delegation_id: Option<Uuid>,
 ) -> CaliberResult<Option<Uuid>> {
+    may_open(&[
+        (DELEGATION, Access::INSERT),
+        (TRAJECTORY, Access::LOCK),
+        (AGENT, Access::READ),
+        (MESSAGE, Access::INSERT),
+    ])?;
     let table = open(DELEGATION, Access::INSERT)?;
     let task = task_description.map(|task| task.0);
     let uuid = |id: Option<Uuid>| id.map_or(Value::NULL, Value::uuid);
@@ -116,6 +122,13 @@ fn caliber_delegation_accept(
     agent_id: Option<Uuid>,
     child_trajectory_id: Option<Uuid>,
 ) -> CaliberResult<Option<Composite>> {
+    let adopts = child_trajectory_id.is_some();
+    may_open(&[
+        (DELEGATION, Access::UPDATE),
+        (TRAJECTORY, Access::LOCK),
+        (TRAJECTORY, if adopts { Access::READ } else { Access::INSERT }),
+        (AGENT, Access::READ),
+    ])?;
     let table = open(DELEGATION, Access::UPDATE)?;
     let agent = required("agent_id", agent_id)?;
     let lock = |id, snapshot: &ActiveSnapshot| {
@@ -224,6 +237,7 @@ fn caliber_delegation_reject(
         agent: required("agent_id", agent_id)?,
         result: reason.as_deref().map(|reason| ("reason", reason)),
     };
+    may_open(&[(DELEGATION, Access::UPDATE), (AGENT, Access::READ)])?;
     end.carry_out(id, |row, id, agent| DELEGATIONS.check_addressed(row, id, agent))
 }
 
@@ -234,6 +248,7 @@ impl End<'_> {
         id: Option<Uuid>,
         may: impl FnOnce(&Row<'_>, Uuid, Uuid) -> CaliberResult<()>,
     ) -> CaliberResult<Option<Composite>> {
+        may_open(&[(DELEGATION, Access::UPDATE), (MESSAGE, Access::INSERT)])?;
         let table = open(DELEGATION, Access::UPDATE)?;
         let mut delegator = None;
         let mut parent = None;

@@ -19,6 +19,7 @@ use caliber_am::table::lookup::{Order, equal};
 use caliber_am::table::row::Row;
 use caliber_am::table::writer::{Event, Given, Writer};
 use caliber_am::table::{Access, Table};
+use std::ffi::CStr;
 use uuid::Uuid;
 
 /// The tables behind a write to a scope: its own and its trajectory's.
@@ -234,14 +235,27 @@ fn is_live_lease(
     Ok(false)
 }
 
-/// A new fence, higher than every one before, from the sequence beside the lock table.
+/// The sequence that fences come from, beside the lock table.
+const SEQUENCE: (&CStr, &str) = (c"caliber_fence", "caliber_fence");
+
+fn no_sequence(schema: &CStr) -> CaliberError {
+    CaliberError::TableMissing { schema: schema.to_string_lossy().into_owned(), table: SEQUENCE.1 }
+}
+
+/// Refuses who may not take a new fence, before anything is locked.
 ///
 /// # Errors
-/// 42P01 when the sequence is missing.
+/// 42501; 42P01 when the sequence is missing.
+pub fn may_take_fence() -> CaliberResult<()> {
+    let schema = settings::schema();
+    sequence::may_take(&schema, SEQUENCE.0).ok_or_else(|| no_sequence(&schema))
+}
+
+/// A new fence, higher than every one before.
+///
+/// # Errors
+/// 42501; 42P01 when the sequence is missing.
 pub fn next_fence() -> CaliberResult<i64> {
     let schema = settings::schema();
-    sequence::next(&schema, c"caliber_fence").ok_or_else(|| CaliberError::TableMissing {
-        schema: schema.to_string_lossy().into_owned(),
-        table: "caliber_fence",
-    })
+    sequence::next(&schema, SEQUENCE.0).ok_or_else(|| no_sequence(&schema))
 }

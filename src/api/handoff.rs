@@ -1,13 +1,13 @@
 //! Handoff: the whole task changes hands.
 
-use super::fences::next_fence;
+use super::fences::{may_take_fence, next_fence};
 use super::offer::HANDOFFS;
 use super::send::{self, Receiver};
 use super::update::{mutate, plainly, require_state, unknown, write_and};
-use super::{create, get, open, required};
+use super::{create, get, may_open, open, required};
 use crate::entity::handoff::column;
 use crate::entity::trajectory::column as trajectory;
-use crate::entity::{HANDOFF, TRAJECTORY};
+use crate::entity::{AGENT, HANDOFF, MESSAGE, TRAJECTORY};
 use crate::json::{self, quoted};
 use caliber_am::error::CaliberResult;
 use caliber_am::fmgr::{Call, SetDone, SetOf, Text};
@@ -45,6 +45,7 @@ fn caliber_handoff_create(
     metadata: Value<'_>,
     handoff_id: Option<Uuid>,
 ) -> CaliberResult<Option<Uuid>> {
+    may_open(&[(HANDOFF, Access::INSERT), (TRAJECTORY, Access::LOCK), (MESSAGE, Access::INSERT)])?;
     let table = open(HANDOFF, Access::INSERT)?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::NULL, Value::uuid);
     let mut given = Given::new();
@@ -91,6 +92,8 @@ fn caliber_handoff_accept(
     id: Option<Uuid>,
     agent_id: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
+    may_open(&[(HANDOFF, Access::UPDATE), (TRAJECTORY, Access::UPDATE), (AGENT, Access::READ)])?;
+    may_take_fence()?;
     let handoffs = open(HANDOFF, Access::UPDATE)?;
     let trajectories = open(TRAJECTORY, Access::UPDATE)?;
     let agent = required("agent_id", agent_id)?;
@@ -151,6 +154,7 @@ fn caliber_handoff_reject(
     agent_id: Option<Uuid>,
     reason: Option<Text>,
 ) -> CaliberResult<Option<Composite>> {
+    may_open(&[(HANDOFF, Access::UPDATE), (AGENT, Access::READ), (MESSAGE, Access::INSERT)])?;
     let table = open(HANDOFF, Access::UPDATE)?;
     let agent = required("agent_id", agent_id)?;
     let (mut from, mut place) = (None, (None, None));

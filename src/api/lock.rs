@@ -5,7 +5,7 @@
 //! lock of that resource until the transaction ends, so two of them never decide at once; live
 //! leases are read as they are now, at every isolation level.
 
-use super::fences::next_fence;
+use super::fences::{may_take_fence, next_fence};
 use super::update::{unknown, write};
 use super::{create, get, open, required};
 use crate::entity::LOCK;
@@ -122,6 +122,7 @@ fn caliber_lock_acquire(
     mode: Value<'_>,
     wait: Option<Interval>,
 ) -> CaliberResult<Option<Composite>> {
+    may_take_fence()?;
     let locks = open(LOCK, Access::ALL)?;
     required("mode", mode.as_oid())?;
     let request = Request {

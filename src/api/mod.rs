@@ -51,6 +51,12 @@ fn open(entity: &'static Entity, access: Access) -> CaliberResult<Table> {
     Table::open(&settings::schema(), entity, access)
 }
 
+/// Refuses who may not open all of these tables so, before any of them is locked or read.
+fn may_open(tables: &[(&'static Entity, Access)]) -> CaliberResult<()> {
+    let schema = settings::schema();
+    tables.iter().try_for_each(|&(entity, access)| Table::may_open(&schema, entity, access))
+}
+
 /// `caliber_<entity>_get`: the row with this id; null for an unknown one.
 fn get(entity: &'static Entity, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
     let Some(id) = id else { return Ok(None) };

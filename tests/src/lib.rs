@@ -19,8 +19,10 @@ pub mod gen_values;
 pub mod indexes;
 pub mod interleave;
 pub mod psql;
+pub mod ready;
 mod schema;
 mod server;
+pub mod steps;
 pub mod torture;
 
 pub use db::{Db, assert_sqlstate, lit, opt, show};

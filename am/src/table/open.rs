@@ -109,6 +109,15 @@ impl Table {
         Ok(Self { open, shape })
     }
 
+    /// Refuses who lacks the privileges, without locking or opening the table: for one that a
+    /// function comes to only after it has locked rows of others.
+    ///
+    /// # Errors
+    /// Those of [`Table::open`] that concern the caller: 42501, 0A000, 25006; and 42P01.
+    pub fn may_open(schema: &CStr, entity: &'static Entity, access: Access) -> CaliberResult<()> {
+        look_up(schema, entity, access, pg_sys::NoLock).map(drop)
+    }
+
     /// A table that was opened and looked at already.
     pub(super) const fn of_shape(open: OpenRel, shape: Shape) -> Self {
         Self { open, shape }
@@ -200,7 +209,7 @@ fn find_and_lock(
         return Ok(oid);
     }
     let before = invalidation::seen();
-    let oid = look_up_and_lock(schema, entity, access)?;
+    let oid = look_up(schema, entity, access, access.lock)?;
     recent::remember(schema, entity, access, oid, before);
     Ok(oid)
 }
@@ -210,12 +219,13 @@ struct Request {
     access: Access,
 }
 
-/// Looks the table up by its qualified name and locks it. Privileges are checked before the lock
-/// is taken, and again when the name came to mean another table meanwhile.
-fn look_up_and_lock(
+/// Looks the table up by its qualified name and locks it, if that is asked for. Privileges are
+/// checked before the lock is taken, and again when the name came to mean another table meanwhile.
+fn look_up(
     schema: &CStr,
     entity: &'static Entity,
     access: Access,
+    lock: u32,
 ) -> CaliberResult<pg_sys::Oid> {
     let missing = || CaliberError::TableMissing {
         schema: schema.to_string_lossy().into_owned(),
@@ -230,7 +240,7 @@ fn look_up_and_lock(
     let oid = unsafe {
         pg_sys::RangeVarGetRelidExtended(
             name,
-            access.lock as pg_sys::LOCKMODE,
+            lock as pg_sys::LOCKMODE,
             pg_sys::RVROption::RVR_MISSING_OK,
             Some(check_access),
             (&raw const request).cast_mut().cast(),

@@ -78,15 +78,26 @@ const CONSTRAINTS: &str = "
 /// When a table cannot be read.
 #[track_caller]
 pub fn broken(db: &mut Db) -> Vec<String> {
+    let mut found = broken_constraints(db);
+    for (rule, sql) in RULES {
+        found.extend(db.all::<String>(sql).into_iter().map(|row| format!("{rule}: {row}")));
+    }
+    found
+}
+
+/// The rows that break a constraint, each with it.
+///
+/// # Panics
+/// When a table cannot be read.
+#[track_caller]
+pub fn broken_constraints(db: &mut Db) -> Vec<String> {
     let constraints =
         db.query(CONSTRAINTS, &[]).unwrap_or_else(|error| panic!("{}", show(&error, CONSTRAINTS)));
     assert!(constraints.len() > 20, "the constraints of the entity tables");
-    let constraints = constraints.iter().map(|row| (row.get(0), row.get(1)));
-    let rules = RULES.iter().map(|(rule, sql)| ((*rule).to_owned(), (*sql).to_owned()));
-    let all: Vec<(String, String)> = rules.chain(constraints).collect();
     let mut found = Vec::new();
-    for (rule, sql) in all {
-        found.extend(db.all::<String>(&sql).into_iter().map(|row| format!("{rule}: {row}")));
+    for row in constraints {
+        let (name, sql): (String, String) = (row.get(0), row.get(1));
+        found.extend(db.all::<String>(&sql).into_iter().map(|row| format!("{name}: {row}")));
     }
     found
 }

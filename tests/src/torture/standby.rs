@@ -13,14 +13,16 @@ use fastrand::Rng;
 use super::crash::{SETTINGS, add_amcheck, check, check_log};
 use super::load::{DB, Load, set_up};
 use super::{Plan, Report};
-use crate::calls::{Function, fixtures, functions, valid};
 use crate::cluster::{Cluster, Installation, Kill};
 use crate::db::Db;
+use crate::ready::{Ready, ready_calls};
 
 const CLIENTS: usize = 4;
 
 /// The schema of the rows that each function is called with.
 const CALLS: &str = "calls";
+/// Works on it.
+const HERE: &str = "SET caliber.schema = calls; SET search_path = calls, public";
 
 const STREAMING: &[(&str, &str)] = &[
     ("wal_consistency_checking", "heap, heap2, btree, gin, sequence, generic"),
@@ -95,7 +97,7 @@ fn reload(db: &mut Db) {
     db.wait_until("EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')");
 }
 
-/// A valid call of each function, of which there is a row for each.
+/// A call of each function that would succeed on a primary.
 struct Calls {
     reads: Vec<String>,
     writes: Vec<String>,
@@ -103,37 +105,20 @@ struct Calls {
 
 impl Calls {
     fn new(db: &mut Db) -> Self {
-        db.run(&format!("SELECT caliber_init('{CALLS}', 8); SET caliber.schema = {CALLS}"));
-        let rows = fixtures(db);
-        db.run("RESET caliber.schema");
-        let (mut reads, mut writes) = (Vec::new(), Vec::new());
-        for Function { name, arguments, writes: does_write } in functions(db) {
-            let list: Vec<_> = arguments
-                .iter()
-                .map(|(argument, ty, _)| {
-                    // A receiver is an agent or a type of agents.
-                    let agent = argument.strip_suffix("_agent_type");
-                    let agent = agent.map(|whose| format!("{whose}_agent_id"));
-                    let is_given =
-                        agent.is_some_and(|agent| arguments.iter().any(|a| a.0 == agent));
-                    let value = if does_write && is_given {
-                        "NULL".to_owned()
-                    } else {
-                        valid(&name, argument, ty, &rows)
-                    };
-                    format!("{argument} => ({value})::{ty}")
-                })
-                .collect();
-            let call = format!("SELECT * FROM {name}({})", list.join(", "));
-            if does_write { writes.push(call) } else { reads.push(call) }
-        }
+        db.run(&format!("SELECT caliber_init('{CALLS}', 8); {HERE}"));
+        let calls = ready_calls(db, CALLS);
+        db.run("RESET caliber.schema; RESET search_path");
+        let (writes, reads): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|call| call.function.writes);
+        let sql = |calls: Vec<Ready>| calls.into_iter().map(|call| call.sql).collect::<Vec<_>>();
+        let (reads, writes) = (sql(reads), sql(writes));
         assert!(reads.len() > 35 && writes.len() > 35, "all functions");
         Self { reads, writes }
     }
 
     /// Makes all calls on a standby: how many were answered and refused.
     fn check(&self, db: &mut Db) -> (u64, u64) {
-        db.run(&format!("SET caliber.schema = {CALLS}; SET search_path = {CALLS}, public"));
+        db.run(HERE);
         assert!(db.one::<bool>("SELECT pg_is_in_recovery()"));
         for read in &self.reads {
             db.run(read);
