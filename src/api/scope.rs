@@ -56,6 +56,10 @@ fn caliber_scope_create(
         return Ok(scope_id);
     }
     if let Some(id) = scope_id {
+        if parent_scope_id.as_uuid() == Some(id) {
+            let reason = "A scope cannot be its own parent.";
+            return Err(CaliberError::argument("parent_scope_id", reason));
+        }
         given.set(column::SCOPE_ID, Value::uuid(id));
     }
     // An unknown or null trajectory is left to the constraints.

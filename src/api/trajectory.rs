@@ -17,6 +17,7 @@ use caliber_am::table::lookup::{Order, equal};
 use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::{Event, Given, Writer};
 use caliber_am::table::{Access, Table};
+use std::collections::HashSet;
 use uuid::Uuid;
 
 caliber_am::sql_functions!(
@@ -67,6 +68,10 @@ fn insert(
     snapshot: &ActiveSnapshot,
 ) -> CaliberResult<Option<Uuid>> {
     let id = id.unwrap_or_else(ids::new_id);
+    if parent == Some(id) {
+        let reason = "A trajectory cannot be its own parent.";
+        return Err(CaliberError::argument("parent_trajectory_id", reason));
+    }
     let root = root_for(table, id, parent, snapshot)?;
     given
         .set(column::TRAJECTORY_ID, Value::uuid(id))
@@ -244,7 +249,8 @@ fn caliber_trajectory_list_children(
 /// and counted. What refers to these rows from other entities follows by its foreign keys.
 ///
 /// All trajectories are locked before the first scope, from the top down, as every writer below
-/// them locks; a locked row gets no new children, so what is found below it is all there is.
+/// them locks; a locked row gets no new children, so what is found below it is all there is. Rows
+/// that one INSERT makes each other's parents hang below each other; each is taken once.
 fn caliber_trajectory_delete(
     _: &Call<'_>,
     id: Option<Uuid>,
@@ -260,9 +266,11 @@ fn caliber_trajectory_delete(
         .ok_or_else(|| unknown(&trajectories, id))?;
     new_fence(&root, id, fence)?;
     let mut tree = vec![id];
+    let mut taken = HashSet::from([id]);
     let mut next = 0;
     while let Some(&parent) = tree.get(next) {
-        tree.extend(lock_below(&trajectories, path::BY_PARENT, parent)?);
+        let below = lock_below(&trajectories, path::BY_PARENT, parent)?;
+        tree.extend(below.into_iter().filter(|&child| taken.insert(child)));
         next += 1;
     }
     let mut scope_ids = Vec::new();

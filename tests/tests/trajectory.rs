@@ -440,3 +440,38 @@ fn delete_counts_every_row_of_the_tree_and_leaves_the_rest() {
     t.refused("SELECT caliber_trajectory_delete(NULL)", "22023");
     assert_eq!(t.db.one::<i64>(&delete(&bystander.to_string())), 3);
 }
+
+/// One INSERT can make rows each other's parents: the foreign keys are looked at when it ends.
+#[test]
+fn trajectories_in_a_circle_are_deleted_each_once() {
+    let mut t = Tree::new("trajectory");
+    let ids: Vec<Uuid> = (0..3).map(|_| t.db.one("SELECT caliber_new_id()")).collect();
+    let [a, b, itself] = ids[..] else { unreachable!() };
+    t.db.run(&format!(
+        "INSERT INTO caliber_trajectory (trajectory_id, name, parent_trajectory_id, root_trajectory_id)
+         VALUES ('{a}', 'a', '{b}', '{a}'), ('{b}', 'b', '{a}', '{a}'),
+                ('{itself}', 'itself', '{itself}', '{itself}')"
+    ));
+    let below = create(&mut t, &format!("'below', parent_trajectory_id => '{b}'"));
+    t.db.run(&format!("SELECT caliber_scope_create('{below}', 's', 100)"));
+    // 3 trajectories and a scope.
+    assert_eq!(t.db.one::<i64>(&format!("SELECT caliber_trajectory_delete('{a}')")), 4);
+    assert_eq!(t.db.one::<i64>(&format!("SELECT caliber_trajectory_delete('{itself}')")), 1);
+    assert_eq!(t.db.rows_of("caliber_trajectory").len(), 1);
+}
+
+#[test]
+fn nothing_is_its_own_parent() {
+    let mut t = Tree::new("trajectory");
+    let (trajectory, id) = (t.trajectory, t.db.one::<Uuid>("SELECT caliber_new_id()"));
+    let error = t.refused(
+        &format!("SELECT caliber_trajectory_create('x', parent_trajectory_id => '{id}', trajectory_id => '{id}')"),
+        "22023",
+    );
+    assert!(error.message().contains("parent_trajectory_id"), "{error}");
+    let error = t.refused(
+        &format!("SELECT caliber_scope_create('{trajectory}', 'x', 5, parent_scope_id => '{id}', scope_id => '{id}')"),
+        "22023",
+    );
+    assert!(error.message().contains("parent_scope_id"), "{error}");
+}

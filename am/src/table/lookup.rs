@@ -205,6 +205,7 @@ impl<'t> IndexScan<'t> {
     /// Goes to the next row. Entries of dead rows are passed over, not taken for the end.
     #[allow(clippy::should_implement_trait)] // the slot is lent, which Iterator cannot say
     pub fn next(&mut self) -> Option<Slot<'_>> {
+        crate::pg::check_for_interrupts();
         let slot = self.slot.slot();
         // SAFETY: the slot is of the table's kind.
         let more =
@@ -260,6 +261,7 @@ impl Lookups<'_> {
     /// # Errors
     /// 42P16 when the table lost the index on its key.
     pub fn get(&mut self, id: Uuid) -> CaliberResult<Option<Slot<'_>>> {
+        crate::pg::check_for_interrupts();
         self.hinted = self.table.get_by_hint(id, self.snapshot);
         if let Some(row) = &self.hinted {
             return Ok(Some(row.slot()));

@@ -10,9 +10,9 @@ use super::foreign_key::{ForeignKeys, LockedParent};
 use super::statement::{self, Statement};
 use super::{Table, row::Row};
 use crate::error::{CaliberError, CaliberResult};
-use crate::pg::ports;
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
+use crate::pg::{check_for_interrupts, ports};
 use pgrx_pg_sys as pg_sys;
 use uuid::Uuid;
 
@@ -177,6 +177,7 @@ impl<'t> Writer<'t> {
     /// Inserts one row; the slot holds it as it was stored. `None`: a BEFORE trigger left it out.
     pub fn insert(&mut self, given: &Given<'_>) -> CaliberResult<Option<Slot<'_>>> {
         debug_assert_eq!(self.event, Event::Insert);
+        check_for_interrupts();
         self.statement.reset_per_row();
         let width = self.table.rel().columns().len();
         let mut values = vec![pg_sys::Datum::null(); width];
@@ -258,6 +259,7 @@ impl<'t> Writer<'t> {
         given: &Given<'_>,
     ) -> CaliberResult<Updated<'_>> {
         debug_assert_eq!(self.event, Event::Update);
+        check_for_interrupts();
         self.statement.reset_per_row();
         let (values, nulls) = old.slot().deform();
         let (mut values, mut nulls) = (values.to_vec(), nulls.to_vec());
@@ -346,6 +348,7 @@ impl<'t> Writer<'t> {
     /// 40001 in REPEATABLE READ and SERIALIZABLE when somebody else was faster.
     pub fn delete(&mut self, old: &Row<'_>) -> CaliberResult<bool> {
         debug_assert_eq!(self.event, Event::Delete);
+        check_for_interrupts();
         self.statement.reset_per_row();
         let mut tid = old.slot().tid();
         let mut failure = pg_sys::TM_FailureData::default();
