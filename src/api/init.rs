@@ -17,6 +17,11 @@ caliber_am::sql_functions!(caliber_init);
 /// Serialises callers, so that two of them do not create the same table: "caliber" in ASCII.
 const ADVISORY_LOCK: i64 = 0x63_61_6c_69_62_65_72;
 
+/// A row for a caller who may create objects in the schema, or the schema itself.
+const MAY_CREATE: &str = "SELECT 1 WHERE COALESCE(
+    (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1),
+    has_database_privilege(current_database(), 'CREATE'))";
+
 fn caliber_init(
     call: &Call<'_>,
     schema: Option<Name>,
@@ -62,7 +67,10 @@ fn caliber_init(
 fn create_missing(client: &mut SpiClient<'_>, target: &Target<'_>) -> CaliberResult<Vec<String>> {
     let statements = ddl::statements(target)?;
     let schema = target.schema;
-    run(client, "SELECT pg_advisory_xact_lock($1)", &[ADVISORY_LOCK.into()])?;
+    // Who may not create anything is refused, or has nothing to do, without waiting for anybody.
+    if found(client, MAY_CREATE, &[schema.into()])? {
+        run(client, "SELECT pg_advisory_xact_lock($1)", &[ADVISORY_LOCK.into()])?;
+    }
     let mut created = Vec::new();
     let mut commented = HashSet::new();
     let exists = "SELECT 1 FROM pg_namespace WHERE nspname = $1";

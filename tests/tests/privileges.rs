@@ -545,6 +545,13 @@ fn init_needs_the_right_to_create() {
     assert!(error.message().starts_with("permission denied for database"), "{error:?}");
     assert!(!stage.db.one::<bool>(&format!("SELECT to_regnamespace('{new}') IS NOT NULL")));
     let into_empty = format!("SELECT public.caliber_init('{}', 8)", empty.name());
+    // The advisory lock of those who do create, which anybody may take.
+    stage.db.run("SELECT pg_advisory_lock(x'63616c69626572'::bigint)");
+    let error = denied(&mut user, &format!("SELECT public.caliber_init('{new}', 8)"));
+    assert!(error.message().starts_with("permission denied for database"), "{error:?}");
+    let complete = format!("SELECT public.caliber_init('{}', 8)", stage.schema.name());
+    assert!(user.all::<String>(&complete).is_empty(), "nothing is missing");
+    stage.db.run("SELECT pg_advisory_unlock(x'63616c69626572'::bigint)");
     stage.db.run(&format!("GRANT USAGE ON SCHEMA {} TO {}", empty.name(), role.0));
     let error = denied(&mut user, &into_empty);
     assert_eq!(error.message(), format!("permission denied for schema {}", empty.name()));

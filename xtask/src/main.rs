@@ -153,7 +153,7 @@ fn run(command: Command) -> Result<ExitCode> {
             test::run(&workspace, &test::Plan { filter, pg, skip_lints })
         }
         Command::Torture { options, pg } => torture::run(&workspace, pg.pg, &options),
-        Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Bench(options) => bench::run(&workspace, Profile::Release, &options),
         Command::Docs => {
             docs::write(&workspace)?;
             Ok(ExitCode::SUCCESS)

@@ -70,11 +70,10 @@ pub fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
         let name = format!("tests on PostgreSQL {}", pg.major());
         stages.run(&name, || server_tests(workspace, pg, &selection));
     }
-    // After the tests: it puts the optimised library in the place of theirs.
     if plan.filter.is_none() && plan.pg.is_none() {
         stages.run("each benchmark, once", || {
             let tiny = bench::Options { rows: Some(1000), rounds: Some(1), ..Default::default() };
-            bench::run(workspace, &tiny).map(drop)
+            bench::run(workspace, Profile::Debug, &tiny).map(drop)
         });
     }
     Ok(stages.summary())

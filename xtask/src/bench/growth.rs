@@ -9,6 +9,7 @@ use plotters::prelude::*;
 use crate::bench::operation::Operation;
 use crate::bench::options::{Peers, Size};
 use crate::bench::{calls, cycles, measure, server, summary};
+use crate::extension::Profile;
 use crate::progress::{self, Step};
 use crate::workspace::Workspace;
 
@@ -31,13 +32,13 @@ pub struct Point {
 }
 
 /// Measures at each size, on a server of its own.
-pub fn measure(workspace: &Workspace, size: Size) -> Result<Vec<Point>> {
+pub fn measure(workspace: &Workspace, profile: Profile, size: Size) -> Result<Vec<Point>> {
     let peers = Peers::only(&PEERS);
     let mut points = Vec::new();
     for &rows in size.growth {
         // What nobody looks at here need not grow as much.
         let size = Size { rows, others: rows / 10 + 2000, rounds: size.rounds.min(3), ..size };
-        let cluster = server::start(workspace, size, &OPERATIONS)?;
+        let cluster = server::start(workspace, profile, size, &OPERATIONS)?;
         for operation in OPERATIONS {
             let step = Step::begin(format!("Measuring {} at {rows} rows", operation.name));
             let times = measure::measure(&cluster, operation, size, &peers)?;

@@ -24,11 +24,13 @@ use anyhow::{Context, Result};
 pub use crate::bench::options::Options;
 use crate::bench::options::Part;
 use crate::error::missing;
+use crate::extension::Profile;
 use crate::progress::{self, Step};
 use crate::workspace::Workspace;
 
-/// Measures, prints the tables, and writes the files.
-pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
+/// Measures, prints the tables, and writes the files. What is measured with anything but the
+/// release build says only that the benchmark runs.
+pub fn run(workspace: &Workspace, profile: Profile, options: &Options) -> Result<ExitCode> {
     let size = options.size()?;
     let plan = options.plan()?;
     if let Some(json) = &options.json {
@@ -39,7 +41,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let mut results = Results::default();
     let on_one_server = plan.parts.iter().any(|part| *part != Part::Growth);
     if on_one_server || !plan.operations.is_empty() || !plan.clients.is_empty() {
-        let cluster = server::start(workspace, size, &plan.operations)?;
+        let cluster = server::start(workspace, profile, size, &plan.operations)?;
         for operation in plan.operations {
             let step = Step::begin(format!("Measuring {}", operation.name));
             let times = measure::measure(&cluster, operation, size, &plan.peers)?;
@@ -62,7 +64,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
         }
     }
     if has(Part::Growth) {
-        results.growth = growth::measure(workspace, size)?;
+        results.growth = growth::measure(workspace, profile, size)?;
     }
     report::print(&results);
     let dir = workspace.cache.with_file_name("bench");

@@ -1,4 +1,4 @@
-//! The server of a run: the release build, and the rows that everything is measured on.
+//! The server of a run, and the rows that everything is measured on.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -27,10 +27,15 @@ const SPI: &str = "caliber-bench-spi";
 const SETTINGS: &[(&str, &str)] = &[("shared_buffers", "1GB")];
 
 /// Builds, starts and loads it.
-pub fn start(workspace: &Workspace, size: Size, operations: &[&Operation]) -> Result<Temporary> {
+pub fn start(
+    workspace: &Workspace,
+    profile: Profile,
+    size: Size,
+    operations: &[&Operation],
+) -> Result<Temporary> {
     let postgres = Embedded::Pg18.prepare(workspace)?;
-    extension::build_and_install(workspace, &postgres, Profile::Release)?;
-    let library = build_spi(workspace, &postgres)?;
+    extension::build_and_install(workspace, &postgres, profile)?;
+    let library = build_spi(workspace, &postgres, profile)?;
     let cluster = Temporary::create(workspace, &postgres, None, SETTINGS)?;
     cluster.start()?;
     cluster.create_database(DB)?;
@@ -99,10 +104,11 @@ impl IdSet {
 }
 
 /// Builds the SPI peer; the path of its library where the server reaches it.
-fn build_spi(workspace: &Workspace, postgres: &Postgres) -> Result<String> {
+fn build_spi(workspace: &Workspace, postgres: &Postgres, profile: Profile) -> Result<String> {
     progress::say(format_args!("Building {SPI}"));
     let output = toolchain::cargo_command(workspace, "build")?
-        .args(["--release", "--lib", "--package", SPI])
+        .args(["--lib", "--package", SPI])
+        .args((profile == Profile::Release).then_some("--release"))
         .args(["--features", &format!("pg{}", postgres.major)])
         .arg("--message-format=json-render-diagnostics")
         .envs(extension::build_env(workspace, postgres)?)
