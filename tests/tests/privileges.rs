@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use caliber_tests::filled::TABLES;
 use caliber_tests::ready::{Ready, ready_calls};
 use caliber_tests::{Db, DbError, Schema, Server, amcheck_in, assert_sqlstate, show};
 use postgres::SimpleQueryMessage;
@@ -127,20 +128,6 @@ const OTHERS: &[(&str, &str)] = &[
 
 /// How a call is refused that waits for a lock first.
 const WAITS: &str = "waits";
-
-const TABLES: [&str; 11] = [
-    "caliber_agent",
-    "caliber_artifact",
-    "caliber_conflict",
-    "caliber_delegation",
-    "caliber_handoff",
-    "caliber_lock",
-    "caliber_message",
-    "caliber_note",
-    "caliber_scope",
-    "caliber_trajectory",
-    "caliber_turn",
-];
 
 /// A privilege on a table or on the sequence of fences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

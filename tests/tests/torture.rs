@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-use caliber_tests::torture::{Budget, Plan, crash, fuzz, histories, oracle, standby};
+use caliber_tests::torture::{Budget, Plan, api, crash, fuzz, histories, oracle, standby};
 
 #[test]
 fn histories_can_be_explained() {
@@ -35,4 +35,12 @@ fn every_function_answers_or_refuses_whatever_it_is_given() {
     println!("{report:#?}");
     // What is refused at once tells little.
     assert!(2 * report.get("calls answered 00000") > report.get("calls"), "{report:#?}");
+}
+
+#[test]
+fn the_functions_do_what_sql_with_the_same_rules_does() {
+    let report = api::run(&Plan { seed: 1, budget: Budget::Steps(60) });
+    println!("{report:#?}");
+    // What is refused tells little of what is written.
+    assert!(2 * report.get("steps refused") < report.get("steps on either side"), "{report:#?}");
 }

@@ -20,6 +20,8 @@ enum Program {
     Crash,
     /// Random programs on heap and on caliber_am, which must not differ
     Oracle,
+    /// Random programs of calls, and the same in SQL on heap, which must not differ
+    Api,
     /// All functions with random arguments, none of which may be an internal error
     Fuzz,
     /// A primary killed under load, and its standby promoted

@@ -4,7 +4,7 @@
 
 use std::env;
 
-use caliber_tests::torture::{Budget, Plan, crash, fuzz, histories, oracle, standby};
+use caliber_tests::torture::{Budget, Plan, api, crash, fuzz, histories, oracle, standby};
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -18,6 +18,7 @@ fn main() {
     };
     println!("{name} for {minutes} min, --seed {}", plan.seed);
     let report = match name.as_str() {
+        "api" => api::run(&plan),
         "fuzz" => fuzz::run(&plan),
         "histories" => histories::run(&plan),
         "crash" => crash::run(&plan),

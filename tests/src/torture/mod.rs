@@ -1,5 +1,6 @@
 //! Programs that look for bugs for as long as they are let.
 
+pub mod api;
 pub mod crash;
 pub mod fuzz;
 pub mod histories;
