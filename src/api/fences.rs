@@ -5,7 +5,7 @@
 //! other.
 
 use super::update::{Locked, unknown};
-use super::{open, settings};
+use super::{may_open, open, settings};
 use crate::entity::{self, LOCK, SCOPE, TRAJECTORY};
 use crate::fence::{self, Decision};
 use caliber_am::error::{CaliberError, CaliberResult};
@@ -36,6 +36,7 @@ impl ScopeTables {
     /// # Errors
     /// Those of [`Table::open`].
     pub fn open(fence: Option<i64>) -> CaliberResult<Self> {
+        may_open(&[(TRAJECTORY, trajectory_access(fence)), (SCOPE, Access::UPDATE)])?;
         Ok(Self { trajectories: open_trajectories(fence)?, scopes: open(SCOPE, Access::UPDATE)? })
     }
 
@@ -98,7 +99,12 @@ impl ScopeTables {
 /// # Errors
 /// Those of [`Table::open`].
 pub fn open_trajectories(fence: Option<i64>) -> CaliberResult<Table> {
-    open(TRAJECTORY, if fence.is_some() { Access::UPDATE } else { Access::LOCK })
+    open(TRAJECTORY, trajectory_access(fence))
+}
+
+/// How they are opened.
+pub const fn trajectory_access(fence: Option<i64>) -> Access {
+    if fence.is_some() { Access::UPDATE } else { Access::LOCK }
 }
 
 /// A trajectory's row, locked against other fences while something below it is written.

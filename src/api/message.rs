@@ -3,9 +3,9 @@
 use super::agent::{known_type_of, type_of};
 use super::queue::Queue;
 use super::update::{mutate_alone, require_state};
-use super::{get, get_many, list, open, required};
-use crate::entity::MESSAGE;
+use super::{get, get_many, list, may_open, open, required};
 use crate::entity::message::{column, path};
+use crate::entity::{AGENT, MESSAGE};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, SetDone, SetOf, Timestamptz};
 use caliber_am::pg::clock::{self, Interval};
@@ -55,6 +55,7 @@ fn caliber_message_list_for_agent(
             return Err(CaliberError::argument("after", reason));
         }
     };
+    may_open(&[(MESSAGE, Access::READ), (AGENT, Access::READ)])?;
     let messages = open(MESSAGE, Access::READ)?;
     let mut answer = call.result_set(SetOf::Rows);
     let snapshot = ActiveSnapshot::of_statement();
@@ -92,6 +93,7 @@ fn caliber_message_receive(
     max_messages: Option<i32>,
     visibility: Option<Interval>,
 ) -> CaliberResult<SetDone> {
+    may_open(&[(MESSAGE, Access::UPDATE), (AGENT, Access::READ)])?;
     let messages = open(MESSAGE, Access::UPDATE)?;
     let agent = required("agent_id", agent_id)?;
     let mut left = list::count("max_messages", max_messages)?;

@@ -3,8 +3,8 @@
 
 use super::agent::{known_type_of, type_of};
 use super::send::Receiver;
-use super::{list, open};
-use crate::entity::{DELEGATION, HANDOFF, delegation, handoff};
+use super::{list, may_open, open};
+use crate::entity::{AGENT, DELEGATION, HANDOFF, delegation, handoff};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, SetDone, Text};
 use caliber_am::model::{Entity, Path};
@@ -140,6 +140,9 @@ impl Offer {
         if agent.is_none() && agent_type.is_none() {
             let reason = "Give agent_id, agent_type or both.";
             return Err(CaliberError::argument("agent_id", reason));
+        }
+        if agent_type.is_none() {
+            may_open(&[(self.entity, Access::READ), (AGENT, Access::READ)])?;
         }
         let table = open(self.entity, Access::READ)?;
         let agent_type = match (agent_type, agent) {

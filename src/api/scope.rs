@@ -1,11 +1,11 @@
 //! Scope: a context window with a token budget.
 
-use super::fences::{FencedTrajectory, ScopeTables, open_trajectories};
+use super::fences::{FencedTrajectory, ScopeTables, open_trajectories, trajectory_access};
 use super::update::{mutate, parse_changes, require_state};
-use super::{create, get, get_many, list, open};
-use crate::entity::SCOPE;
+use super::{create, get, get_many, list, may_open, open};
 use crate::entity::scope::{column, path};
 use crate::entity::trajectory::column as trajectory;
+use crate::entity::{SCOPE, TRAJECTORY};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone};
 use caliber_am::pg::snapshot::ActiveSnapshot;
@@ -41,6 +41,7 @@ fn caliber_scope_create(
     fence: Option<i64>,
     scope_id: Option<Uuid>,
 ) -> CaliberResult<Option<Uuid>> {
+    may_open(&[(SCOPE, Access::INSERT), (TRAJECTORY, trajectory_access(fence))])?;
     let trajectories = open_trajectories(fence)?;
     let scopes = open(SCOPE, Access::INSERT)?;
     let snapshot = ActiveSnapshot::for_write();

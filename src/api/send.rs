@@ -1,6 +1,6 @@
 //! Sending messages, and telling their receivers.
 
-use super::{create, list, open, settings};
+use super::{create, list, may_open, open, settings};
 use crate::entity::message::{column, path};
 use crate::entity::{AGENT, MESSAGE, agent};
 use crate::{channel, ids};
@@ -191,6 +191,9 @@ pub fn send(
     mut given: Given<'_>,
     id: Option<Uuid>,
 ) -> CaliberResult<Option<Uuid>> {
+    if let Receiver::Everybody = receiver {
+        may_open(&[(MESSAGE, Access::INSERT), (AGENT, Access::READ)])?;
+    }
     let messages = open(MESSAGE, Access::INSERT)?;
     given.set(column::FROM_AGENT_ID, from.map_or(Value::NULL, Value::uuid));
     let Some(listener) = receiver.address(&mut given)? else {

@@ -2,7 +2,7 @@
 
 use super::fences::new_fence;
 use super::update::{Locked, mutate, mutate_alone, parse_changes, unknown};
-use super::{create, get, get_many, list, open, required};
+use super::{create, get, get_many, list, may_open, open, required};
 use crate::entity::trajectory::{column, path};
 use crate::entity::{SCOPE, TRAJECTORY, TURN};
 use crate::entity::{scope, turn};
@@ -256,6 +256,7 @@ fn caliber_trajectory_delete(
     id: Option<Uuid>,
     fence: Option<i64>,
 ) -> CaliberResult<i64> {
+    may_open(&[(TRAJECTORY, Access::DELETE), (SCOPE, Access::DELETE), (TURN, Access::DELETE)])?;
     let trajectories = open(TRAJECTORY, Access::DELETE)?;
     let scopes = open(SCOPE, Access::DELETE)?;
     let turns = open(TURN, Access::DELETE)?;

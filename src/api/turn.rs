@@ -1,12 +1,12 @@
 //! Turn: one message of a conversation, append-only.
 
-use super::fences::ScopeTables;
+use super::fences::{ScopeTables, trajectory_access};
 use super::scope::require_active;
 use super::update::{unknown, write_and};
-use super::{create, get, get_many, list, open, required};
-use crate::entity::TURN;
+use super::{create, get, get_many, list, may_open, open, required};
 use crate::entity::scope::column as scope;
 use crate::entity::turn::{column, path};
+use crate::entity::{SCOPE, TRAJECTORY, TURN};
 use crate::{chat, tokens};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, SetOf};
@@ -42,6 +42,11 @@ fn caliber_turn_create(
     fence: Option<i64>,
     turn_id: Option<Uuid>,
 ) -> CaliberResult<Option<Uuid>> {
+    may_open(&[
+        (TURN, Access::INSERT),
+        (SCOPE, Access::UPDATE),
+        (TRAJECTORY, trajectory_access(fence)),
+    ])?;
     let tables = ScopeTables::open(fence)?;
     let turns = open(TURN, Access::INSERT)?;
     let mut given = Given::new();
@@ -92,6 +97,11 @@ fn caliber_turn_append_many(
     messages: Option<Json>,
     fence: Option<i64>,
 ) -> CaliberResult<SetDone> {
+    may_open(&[
+        (TURN, Access::INSERT),
+        (SCOPE, Access::UPDATE),
+        (TRAJECTORY, trajectory_access(fence)),
+    ])?;
     let tables = ScopeTables::open(fence)?;
     let turns = open(TURN, Access::INSERT)?;
     let scope_id = required("scope_id", scope_id)?;

@@ -110,11 +110,15 @@ impl Table {
     }
 
     /// Refuses who lacks the privileges, without locking or opening the table: for one that a
-    /// function comes to only after it has locked rows of others.
+    /// function comes to only after it has locked others, or rows of theirs.
     ///
     /// # Errors
     /// Those of [`Table::open`] that concern the caller: 42501, 0A000, 25006; and 42P01.
     pub fn may_open(schema: &CStr, entity: &'static Entity, access: Access) -> CaliberResult<()> {
+        if recent::was_found(schema, entity, access) {
+            access.check_mode();
+            return Ok(());
+        }
         look_up(schema, entity, access, pg_sys::NoLock).map(drop)
     }
 

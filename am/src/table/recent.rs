@@ -32,7 +32,27 @@ thread_local! {
 ///
 /// The lock comes first: getting it processes the invalidations that are due.
 pub fn find(schema: &CStr, entity: &'static Entity, access: Access) -> Option<pg_sys::Oid> {
-    let (oid, seen) = KNOWN.with_borrow(|known| {
+    let (oid, seen) = known(schema, entity, access)?;
+    access.check_mode();
+    // SAFETY: a table that existed when the last invalidation was processed.
+    unsafe { pg_sys::LockRelationOid(oid, access.lock as pg_sys::LOCKMODE) };
+    if invalidation::seen() == seen {
+        return Some(oid);
+    }
+    // SAFETY: locked above; the ordinary look-up decides anew.
+    unsafe { pg_sys::UnlockRelationOid(oid, access.lock as pg_sys::LOCKMODE) };
+    None
+}
+
+/// Whether the table was found before, for this access, and no invalidation has arrived since. One
+/// that has not arrived yet is met by who locks the table.
+pub fn was_found(schema: &CStr, entity: &'static Entity, access: Access) -> bool {
+    known(schema, entity, access).is_some()
+}
+
+/// The table as it was found before, and when.
+fn known(schema: &CStr, entity: &'static Entity, access: Access) -> Option<(pg_sys::Oid, u64)> {
+    KNOWN.with_borrow(|known| {
         known
             .iter()
             .find(|k| std::ptr::eq(k.entity, entity) && k.access == access)
@@ -43,16 +63,7 @@ pub fn find(schema: &CStr, entity: &'static Entity, access: Access) -> Option<pg
                     && k.row_security == row_security()
             })
             .map(|k| (k.oid, k.seen))
-    })?;
-    access.check_mode();
-    // SAFETY: a table that existed when the last invalidation was processed.
-    unsafe { pg_sys::LockRelationOid(oid, access.lock as pg_sys::LOCKMODE) };
-    if invalidation::seen() == seen {
-        return Some(oid);
-    }
-    // SAFETY: locked above; the ordinary look-up decides anew.
-    unsafe { pg_sys::UnlockRelationOid(oid, access.lock as pg_sys::LOCKMODE) };
-    None
+    })
 }
 
 /// Remembers a look-up that began when [`invalidation::seen`] gave `before`.
