@@ -53,7 +53,12 @@ impl<'w> Stage<'w> {
             let (answer, answers) = channel();
             scope.spawn(move || {
                 for sql in to_run {
-                    if answer.send(tell(db, &sql)).is_err() {
+                    let told = tell(db, &sql);
+                    if told.is_err() {
+                        // The error is sent before its transaction gives up what others wait for.
+                        db.run("");
+                    }
+                    if answer.send(told).is_err() {
                         break;
                     }
                 }
