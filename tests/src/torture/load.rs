@@ -615,7 +615,10 @@ impl<'s> Session<'s> {
         self.copy_in(copy, &lines, writes)
     }
 
+    /// In a transaction block, since a COPY without one is answered before it is committed: the
+    /// client takes that for its end, and a backend that is told to quit in between lets it see it.
     fn copy_in(&mut self, copy: &str, lines: &[String], writes: Writes) -> Done {
+        self.run("BEGIN")?;
         let mut writer = self.db.copy_in(copy).map_err(|error| only_closed(&error, copy))?;
         for line in lines {
             if writer.write_all(line.as_bytes()).is_err() {
@@ -624,10 +627,8 @@ impl<'s> Session<'s> {
                 return Err(only_closed(&error, copy));
             }
         }
-        self.client.ledger.attempt(writes);
         writer.finish().map_err(|error| only_closed(&error, copy))?;
-        self.acknowledged();
-        Ok(())
+        self.commit("COMMIT", writes)
     }
 
     fn savepoints(&mut self) -> Done {
