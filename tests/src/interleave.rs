@@ -105,35 +105,52 @@ impl<'w> Stage<'w> {
         self.trace
     }
 
-    /// `asked` has just been asked.
+    /// `asked` has just been asked. Those that answer until nothing moves any more are told in the
+    /// order of their numbers, `asked` first: who of them was faster is chance.
     #[track_caller]
     fn settle(&mut self, asked: Option<usize>) {
-        // The one that was asked first: what it did may let others go on.
-        let others = (1..=self.sessions.len()).filter(|number| Some(*number) != asked);
-        for number in asked.into_iter().chain(others) {
-            let session = &mut self.sessions[number - 1];
-            while session.waiting {
-                match session.answers.recv_timeout(Duration::from_millis(1)) {
-                    Ok(answer) => {
-                        session.waiting = false;
-                        session.failed = answer.is_err();
-                        let told = answer.unwrap_or_else(|refusal| refusal);
-                        self.trace.push(format!("{number} {told}"));
-                    }
-                    Err(RecvTimeoutError::Timeout) => {
-                        let blocked =
-                            format!("SELECT cardinality(pg_blocking_pids({})) > 0", session.pid);
-                        if self.watcher.one(&blocked) {
-                            if Some(number) == asked {
-                                self.trace.push(format!("{number} waits"));
-                            }
-                            break;
-                        }
-                    }
-                    Err(RecvTimeoutError::Disconnected) => panic!("session {number} has ended"),
-                }
+        let mut answers = Vec::new();
+        let mut waits = false;
+        loop {
+            let before = answers.len();
+            for number in 1..=self.sessions.len() {
+                let is_blocked = self.await_answer(number, &mut answers);
+                waits |= is_blocked && Some(number) == asked;
+            }
+            // What one did may let another go on.
+            if answers.len() == before {
+                break;
             }
         }
+        answers.sort_by_key(|(number, _)| (Some(*number) != asked, *number));
+        if let Some(number) = asked.filter(|_| waits) {
+            self.trace.push(format!("{number} waits"));
+        }
+        self.trace.extend(answers.into_iter().map(|(number, told)| format!("{number} {told}")));
+    }
+
+    /// Waits until the session has answered or is blocked, which is returned.
+    #[track_caller]
+    fn await_answer(&mut self, number: usize, answers: &mut Vec<(usize, String)>) -> bool {
+        let session = &mut self.sessions[number - 1];
+        while session.waiting {
+            match session.answers.recv_timeout(Duration::from_millis(1)) {
+                Ok(answer) => {
+                    session.waiting = false;
+                    session.failed = answer.is_err();
+                    answers.push((number, answer.unwrap_or_else(|refusal| refusal)));
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let blocked =
+                        format!("SELECT cardinality(pg_blocking_pids({})) > 0", session.pid);
+                    if self.watcher.one(&blocked) {
+                        return true;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => panic!("session {number} has ended"),
+            }
+        }
+        false
     }
 }
 

@@ -71,7 +71,7 @@ fn lost_by_hnsw(db: &mut Db) -> Vec<String> {
                 .unwrap();
             (row.get(0), row.get(1))
         };
-        if missed * 20 > asked {
+        if missed > 3 && missed * 20 > asked {
             found.push(format!("{index} misses {missed} of {asked} rows by their own embeddings"));
         }
     }
