@@ -7,8 +7,9 @@ use caliber_am::model::{Change, Entity};
 use caliber_am::pg::slot::Slot;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
+use caliber_am::table::event::Event;
 use caliber_am::table::row::{Composite, Row, composite};
-use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::writer::{Given, Writer};
 use caliber_am::table::{Access, Table};
 use uuid::Uuid;
 

@@ -12,10 +12,11 @@ use caliber_am::pg::clock::{self, Interval};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Access;
+use caliber_am::table::event::Event;
 use caliber_am::table::lock::RowLock;
 use caliber_am::table::lookup::{at_least, at_most};
 use caliber_am::table::row::{Composite, Row};
-use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::writer::{Given, Writer};
 use uuid::Uuid;
 
 caliber_am::sql_functions!(

@@ -11,8 +11,9 @@ use caliber_am::pg::clock::{self, Interval};
 use caliber_am::pg::notify::notify;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
+use caliber_am::table::event::Event;
 use caliber_am::table::lookup::{Order, equal};
-use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::writer::{Given, Writer};
 use caliber_am::table::{Access, Table};
 use uuid::Uuid;
 

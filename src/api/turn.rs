@@ -12,10 +12,11 @@ use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, SetOf};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
+use caliber_am::table::event::Event;
 use caliber_am::table::lock::RowLock;
 use caliber_am::table::lookup::{Order, equal, greater};
 use caliber_am::table::row::{Composite, Row};
-use caliber_am::table::writer::{Event, Given, Writer};
+use caliber_am::table::writer::{Given, Writer};
 use caliber_am::table::{Access, Table};
 use uuid::Uuid;
 

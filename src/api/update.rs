@@ -9,9 +9,10 @@ use caliber_am::pg::slot::Slot;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::Table;
+use caliber_am::table::event::Event;
 use caliber_am::table::lock::RowLock;
 use caliber_am::table::row::{Composite, Row, composite};
-use caliber_am::table::writer::{Event, Given, Updated, Writer};
+use caliber_am::table::writer::{Given, Updated, Writer};
 use uuid::Uuid;
 
 /// A locked row, and the changes that its lock brings with it: a fence to be remembered.

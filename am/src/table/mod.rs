@@ -6,6 +6,7 @@
 //! ([`writer`]).
 
 pub mod containing;
+pub mod event;
 mod foreign_key;
 pub mod hint;
 mod index;

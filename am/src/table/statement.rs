@@ -9,8 +9,8 @@
 //! the rest; only a statement that ended well moves it back to where it outlives the transaction.
 
 use super::Table;
+use super::event::Event;
 use super::foreign_key::ForeignKeys;
-use super::writer::Event;
 use crate::pg::relation::Rel;
 use crate::pg::slot::Slot;
 use crate::pg::{current_user, invalidation, memory, ports, raw};

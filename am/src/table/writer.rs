@@ -6,6 +6,7 @@
 //! order is that of nodeModifyTable.c, so the same mistake raises the same SQLSTATE with the same
 //! constraint name.
 
+use super::event::Event;
 use super::foreign_key::{ForeignKeys, LockedParent};
 use super::statement::{self, Statement};
 use super::{Table, row::Row};
@@ -15,51 +16,6 @@ use crate::pg::value::Value;
 use crate::pg::{check_for_interrupts, ports};
 use pgrx_pg_sys as pg_sys;
 use uuid::Uuid;
-
-/// What a [`Writer`] does to rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// INSERT
-    Insert,
-    /// UPDATE
-    Update,
-    /// DELETE
-    Delete,
-}
-
-impl Event {
-    const fn command(self) -> pg_sys::CmdType::Type {
-        match self {
-            Self::Insert => pg_sys::CmdType::CMD_INSERT,
-            Self::Update => pg_sys::CmdType::CMD_UPDATE,
-            Self::Delete => pg_sys::CmdType::CMD_DELETE,
-        }
-    }
-
-    /// Whether triggers fire before or after each statement.
-    const fn has_statement_triggers(self, triggers: &pg_sys::TriggerDesc) -> bool {
-        match self {
-            Self::Insert => {
-                triggers.trig_insert_before_statement || triggers.trig_insert_after_statement
-            }
-            Self::Update => {
-                triggers.trig_update_before_statement || triggers.trig_update_after_statement
-            }
-            Self::Delete => {
-                triggers.trig_delete_before_statement || triggers.trig_delete_after_statement
-            }
-        }
-    }
-
-    /// The bit that a trigger on it has in its type.
-    pub(super) const fn trigger_type(self) -> u32 {
-        match self {
-            Self::Insert => pg_sys::TRIGGER_TYPE_INSERT,
-            Self::Update => pg_sys::TRIGGER_TYPE_UPDATE,
-            Self::Delete => pg_sys::TRIGGER_TYPE_DELETE,
-        }
-    }
-}
 
 /// The entity columns that a write gives, by position; the others get their default (INSERT) or
 /// stay as they are (UPDATE).
