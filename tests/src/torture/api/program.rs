@@ -58,9 +58,9 @@ pub fn program() -> impl Strategy<Value = Vec<Step>> {
     let few = subsequence(about.to_vec(), 1..=3).prop_flat_map(|about| {
         let about = Union::new(about.into_iter().map(|steps| steps()));
         let step = prop_oneof![12 => about, 3 => other(), 2 => anything()];
-        vec(step, 5..40)
+        vec(step, 1..40)
     });
-    prop_oneof![4 => few, 1 => vec(anything(), 5..40)]
+    prop_oneof![4 => few, 1 => vec(anything(), 1..40)]
 }
 
 fn other() -> Text {

@@ -519,10 +519,10 @@ BEGIN
         VALUES (new_id, a_scope, coalesce(a_sequence, 0), a_role, a_content,
             coalesce(a_tokens, 0));
     END IF;
+    f := scope_fence(s, a_fence);
     IF NOT s.is_active THEN
         PERFORM refuse('55000', 'closed');
     END IF;
-    f := scope_fence(s, a_fence);
     UPDATE caliber_scope SET fence = f WHERE scope_id = a_scope AND fence <> f;
     RETURN append(s, new_id, a_role, a_content, a_tokens, a_calls, a_results, a_metadata,
         a_sequence);
@@ -567,10 +567,10 @@ BEGIN
         INSERT INTO caliber_turn (scope_id, sequence, role, content, token_count)
         VALUES (a_scope, 0, 'user', '', 0);
     END IF;
+    f := scope_fence(s, a_fence);
     IF NOT s.is_active THEN
         PERFORM refuse('55000', 'closed');
     END IF;
-    f := scope_fence(s, a_fence);
     UPDATE caliber_scope SET fence = f WHERE scope_id = a_scope AND fence <> f;
     FOR m IN SELECT * FROM jsonb_array_elements(a_messages) LOOP
         results := jsonb_strip_nulls(jsonb_build_object(
