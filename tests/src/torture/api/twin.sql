@@ -1168,9 +1168,12 @@ BEGIN
     UPDATE caliber_delegation SET status = 'completed', result = a_result,
         completed_at = transaction_timestamp()
     WHERE delegation_id = a_id RETURNING * INTO r;
-    PERFORM tell(a_agent, 'task_result', jsonb_build_object(
-            'delegation_id', a_id, 'status', 'completed', 'result', a_result),
-        r.delegator_agent_id, NULL, r.parent_trajectory_id, NULL);
+    -- Who is its own delegator knows.
+    IF a_agent <> r.delegator_agent_id THEN
+        PERFORM tell(a_agent, 'task_result', jsonb_build_object(
+                'delegation_id', a_id, 'status', 'completed', 'result', a_result),
+            r.delegator_agent_id, NULL, r.parent_trajectory_id, NULL);
+    END IF;
     RETURN r;
 END $$;
 
@@ -1208,9 +1211,12 @@ BEGIN
         result = nullif(jsonb_strip_nulls(jsonb_build_object('reason', a_reason)), '{}'),
         completed_at = transaction_timestamp()
     WHERE delegation_id = a_id RETURNING * INTO r;
-    PERFORM tell(a_agent, 'task_result', jsonb_build_object(
-            'delegation_id', a_id, 'status', 'rejected', 'reason', a_reason),
-        r.delegator_agent_id, NULL, r.parent_trajectory_id, NULL);
+    -- Who is its own delegator knows.
+    IF a_agent <> r.delegator_agent_id THEN
+        PERFORM tell(a_agent, 'task_result', jsonb_build_object(
+                'delegation_id', a_id, 'status', 'rejected', 'reason', a_reason),
+            r.delegator_agent_id, NULL, r.parent_trajectory_id, NULL);
+    END IF;
     RETURN r;
 END $$;
 
