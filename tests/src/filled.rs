@@ -43,6 +43,11 @@ impl Filled {
         let mut db = schema.connect();
         // The types' names without their schema, on whichever path the extension is.
         db.run(ROWS);
+        // What all that is compared with these rows rests on: they were stored as they were given.
+        let given =
+            "SELECT concat_ws(' ', version, updated_at AT TIME ZONE 'UTC') FROM caliber_scope
+                     WHERE name = 'open'";
+        assert_eq!(db.one::<String>(given), "5 2024-01-02 00:00:00.654321");
         Self { db, schema }
     }
 }

@@ -559,3 +559,22 @@ fn a_waiting_call_can_be_given_up() {
         assert_eq!((t.trajectory_row(), t.scope_row()), before);
     }
 }
+
+/// Two inserts of one key may both be under way before either sees the other: the one that comes
+/// second takes its row back.
+#[test]
+fn the_loser_of_an_insert_on_conflict_leaves_no_row() {
+    let mut t = Tree::new("speculative");
+    t.db.run("CREATE TABLE keyed (n int PRIMARY KEY, by int) USING caliber_am");
+    for round in 0..20 {
+        at_once(&t, |number, db| {
+            let action = if number % 2 == 0 { "NOTHING" } else { "UPDATE SET by = excluded.by" };
+            db.run(&format!(
+                "INSERT INTO keyed SELECT {round} * 1000 + n, {number} FROM generate_series(1, 300) n
+                 ON CONFLICT (n) DO {action}"
+            ));
+        });
+    }
+    let counts: String = t.db.one("SELECT concat_ws(' ', count(*), count(DISTINCT n)) FROM keyed");
+    assert_eq!(counts, "6000 6000");
+}

@@ -92,6 +92,29 @@ fn adding_a_column_is_no_update() {
     rules_are_in_force(db);
 }
 
+/// What heap let in has no version where the table allows that; a rewrite is no write of a user's.
+#[test]
+fn a_rewrite_fills_nothing_in() {
+    let schema = Schema::new("rewrite_null");
+    let mut db = schema.connect();
+    db.run(
+        "CREATE TABLE mine (LIKE caliber_note INCLUDING DEFAULTS INCLUDING GENERATED) USING heap;
+         ALTER TABLE mine ALTER version DROP NOT NULL, ALTER updated_at DROP NOT NULL;
+         INSERT INTO mine (note_type, title, content, version, updated_at)
+         VALUES ('fact', 't', 'c', NULL, NULL)",
+    );
+    let before = db.rows_of("mine");
+    for rewrite in
+        ["SET ACCESS METHOD caliber_am", "ALTER metadata TYPE jsonb USING metadata #> '{}'"]
+    {
+        db.run(&format!("ALTER TABLE mine {rewrite}"));
+        assert_eq!(db.rows_of("mine"), before, "{rewrite}");
+    }
+    let is_null: bool = db.one("SELECT version IS NULL AND updated_at IS NULL FROM mine");
+    assert!(is_null);
+    assert_eq!(db.one::<String>("SELECT caliber_entity('mine')"), "note");
+}
+
 /// Rows that come from elsewhere keep the versions and times that they bring.
 #[test]
 fn copied_rows_are_the_same() {

@@ -135,7 +135,8 @@ pub fn assert_sound(db: &mut Db) {
 #[track_caller]
 pub(super) fn check_log(cluster: &Cluster<'_>) {
     for line in cluster.log().lines() {
-        let bad = ["PANIC:", "leak", "still referenced", "XX000", "inconsistent page"];
+        let bad =
+            ["PANIC:", "leak", "was not closed", "still referenced", "XX000", "inconsistent page"];
         let killed = line.contains("was terminated by signal") && !line.contains("signal 9");
         assert!(!killed && !bad.iter().any(|bad| line.contains(bad)), "{line}");
     }

@@ -18,7 +18,7 @@ const SET_UP: &str = include_str!("setup.sql");
 pub const DB: &str = "oracle";
 
 /// What is compared at the end, where it is still there.
-const TABLES: [&str; 7] = ["t", "u", "s", "p", "log", "copied", "seen_then"];
+const TABLES: [&str; 8] = ["t", "u", "s", "p", "many", "log", "copied", "seen_then"];
 
 /// The tables of one access method in a schema of its own, and the sessions that work on them.
 pub struct Side {

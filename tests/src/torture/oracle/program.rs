@@ -252,6 +252,25 @@ fn copy() -> BoxedStrategy<String> {
     prop_oneof![
         3 => vec(row, 0..8).prop_map(|rows| format!("COPY t (id, a, b) FROM STDIN\n{}", rows.concat())),
         1 => (id(), 0..4i32).prop_map(|(id, k)| format!("COPY p FROM STDIN\n{id}\t{k}\tcopied\n")),
+        1 => many(),
+    ]
+    .boxed()
+}
+
+/// More rows than fit into one page or one batch, in a table without row triggers.
+fn many() -> BoxedStrategy<String> {
+    let from = 1..2000i32;
+    prop_oneof![
+        2 => (from.clone(), 100..400i32, "[a-z]{0,40}").prop_map(|(from, count, text)| {
+            let rows: String = (from..from + count).map(|n| format!("{n}\t{text}{n}\n")).collect();
+            format!("COPY many FROM STDIN\n{rows}")
+        }),
+        1 => from.clone().prop_map(|n| format!(
+            "INSERT INTO many SELECT g, 'again' FROM generate_series({n}, {n} + 300) g ON CONFLICT DO NOTHING"
+        )),
+        1 => from.clone().prop_map(|n| format!("UPDATE many SET v = v || '+' WHERE n > {n} AND n % 3 = 0")),
+        1 => from.prop_map(|n| format!("DELETE FROM many WHERE n BETWEEN {n} AND {n} + 500")),
+        1 => Just("SELECT count(*), sum(n), md5(string_agg(v, ',' ORDER BY n)) FROM many".to_owned()),
     ]
     .boxed()
 }
