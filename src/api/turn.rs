@@ -227,12 +227,12 @@ impl<'t> Append<'t> {
     /// The sequence number of the next turn, or the one given, which must not be beyond it.
     ///
     /// # Errors
-    /// 55006 for a number beyond the next, 54000 when there is none left. A negative one and one
-    /// that is taken are left to the table's constraints.
+    /// 55006 for a number beyond the next, 54000 when there is none left. A negative one, one that is
+    /// taken, and any in an unknown scope are left to the table's constraints.
     fn sequence(&self, given: Option<i32>) -> CaliberResult<i32> {
         let id = self.scope_id.unwrap_or_default();
         match given {
-            Some(given) if i64::from(given) > self.next => {
+            Some(given) if self.locked_scope().is_some() && i64::from(given) > self.next => {
                 Err(CaliberError::StaleSequence { id, given, next: self.next })
             }
             Some(given) => Ok(given),

@@ -200,6 +200,7 @@ fn bad_arguments_of_create_are_refused() {
         (format!("'{scope}', 'user', NULL"), "23502", "content"),
         (format!("'{UNKNOWN}', 'user', 'x'"), "23503", "caliber_turn_scope_id_fkey"),
         (format!("'{v4}', 'user', 'x'"), "23503", "caliber_turn_scope_id_fkey"),
+        (format!("'{UNKNOWN}', 'user', 'x', sequence => 1"), "23503", "caliber_turn_scope_id_fkey"),
         (format!("'{scope}', 'robot', 'x'"), "22P02", ""),
         (format!("'{scope}', 'user', 'x', -1"), "23514", "caliber_turn_token_count_check"),
         (format!("'{scope}', 'user', 'x', 1000001"), "54000", ""),

@@ -511,9 +511,6 @@ BEGIN
     END IF;
     SELECT * INTO s FROM caliber_scope WHERE scope_id = a_scope FOR UPDATE;
     IF NOT FOUND THEN
-        IF a_sequence > 0 THEN
-            PERFORM refuse('55006', 'sequence');
-        END IF;
         -- Refused by the table's constraints.
         INSERT INTO caliber_turn (turn_id, scope_id, sequence, role, content, token_count)
         VALUES (new_id, a_scope, coalesce(a_sequence, 0), a_role, a_content,
