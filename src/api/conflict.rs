@@ -80,7 +80,11 @@ fn caliber_conflict_resolve(
     let lock = |id, snapshot: &ActiveSnapshot| {
         let Some(seen) = conflicts.get(id, snapshot)? else { return Ok(None) };
         require_state(&seen, id, column::STATUS, UNRESOLVED)?;
-        let locked = Items::of(&seen)?;
+        // Nothing is done to them by handing the decision on, so they may be gone.
+        let locked = match strategy {
+            Strategy::Escalate => Items::named_by(&seen),
+            _ => Items::locked(&seen)?,
+        };
         items.get_or_init(|| locked);
         let row = conflicts.lock_row(seen, RowLock::NoKeyUpdate, snapshot)?;
         Ok(row.map(|row| (row, Given::new())))
@@ -117,14 +121,18 @@ struct Items {
 }
 
 impl Items {
-    /// Reads the items as they are now.
-    fn of(conflict: &Row<'_>) -> CaliberResult<Self> {
+    /// The items by their ids alone.
+    fn named_by(conflict: &Row<'_>) -> Self {
         let item = |position| Item {
             id: conflict.get(position).as_uuid().unwrap_or_default(),
             ..Item::default()
         };
-        let mut items =
-            Self { a: item(column::ITEM_A_ID), b: item(column::ITEM_B_ID), table: None };
+        Self { a: item(column::ITEM_A_ID), b: item(column::ITEM_B_ID), table: None }
+    }
+
+    /// Locks the items and reads them as they are now.
+    fn locked(conflict: &Row<'_>) -> CaliberResult<Self> {
+        let mut items = Self::named_by(conflict);
         let kind = conflict.get(column::ITEM_A_TYPE).as_text();
         if kind != conflict.get(column::ITEM_B_TYPE).as_text() {
             return Ok(items);

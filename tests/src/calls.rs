@@ -123,7 +123,7 @@ pub fn valid(
         ("resource_type", _) => Some("'scope'".to_owned()),
         ("role", _) => Some("'user'".to_owned()),
         ("mode", _) => Some("'shared'".to_owned()),
-        ("strategy", _) => Some("'escalate'".to_owned()),
+        ("strategy", _) => Some("'last_write_wins'".to_owned()),
         ("reason", t) if t.ends_with("handoff_reason") => Some("'escalation'".to_owned()),
         ("status", t) if t.ends_with("trajectory_status") => Some("'active'".to_owned()),
         ("status", _) => Some("'idle'".to_owned()),

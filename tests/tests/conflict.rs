@@ -247,6 +247,16 @@ fn an_escalated_conflict_waits_for_somebody() {
 }
 
 #[test]
+fn a_conflict_can_be_escalated_whose_items_are_gone() {
+    let mut t = Tree::new("conflict");
+    let notes = [item(&mut t, "note", ""), item(&mut t, "note", "")];
+    let id = between(&mut t, "note", notes);
+    t.db.run("DELETE FROM caliber_note");
+    assert_eq!(resolve(&mut t, id, "'escalate'")["status"], json!("escalated"));
+    t.refused(&format!("SELECT caliber_conflict_resolve('{id}', 'reject_both')"), "P0002");
+}
+
+#[test]
 fn bad_arguments_of_resolve_are_refused() {
     let mut t = Tree::new("conflict");
     let id = of_files(&mut t);

@@ -469,10 +469,12 @@ fn some_privileges_are_needed_for_some_arguments_only() {
             Some("lock SELECT"),
         ),
         (
-            format!("conflict_resolve('{disputed}', 'escalate')"),
+            format!("conflict_resolve('{disputed}', 'last_write_wins')"),
             "conflict SELECT UPDATE, note SELECT",
             Some("note UPDATE"),
         ),
+        // The items are not looked at.
+        (format!("conflict_resolve('{disputed}', 'escalate')"), "conflict SELECT UPDATE", None),
         (
             format!("trajectory_create('x', parent_trajectory_id => '{parent}')"),
             "trajectory INSERT SELECT",

@@ -1363,7 +1363,9 @@ BEGIN
     IF r.status = 'resolved' THEN
         PERFORM refuse('55000', 'resolved');
     END IF;
-    IF r.item_a_type = r.item_b_type AND r.item_a_type IN ('artifact', 'note') THEN
+    IF r.item_a_type = r.item_b_type AND r.item_a_type IN ('artifact', 'note')
+        AND a_strategy <> 'escalate'
+    THEN
         kind := r.item_a_type;
     END IF;
     IF kind IS NOT NULL THEN
