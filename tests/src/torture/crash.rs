@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use super::load::{DB, Load, Progress, set_up};
 use super::rules::broken;
-use super::sound::damaged;
+use super::sound::{damaged, lost_by_hnsw};
 use super::{Plan, Report};
 use crate::cluster::{Cluster, Installation, Kill};
 use crate::db::Db;
@@ -112,6 +112,7 @@ pub(super) fn check(db: &mut Db, load: &mut Load, report: &mut Report) {
     }
     report.count("invalid indexes dropped", invalid.len() as u64);
     found.extend(damaged(db));
+    found.extend(lost_by_hnsw(db));
     found.extend(broken(db));
     found.truncate(20);
     assert!(found.is_empty(), "{}\n{report:#?}", found.join("\n"));
