@@ -65,16 +65,19 @@ impl Side {
                 }
             }
             // Whoever waits can go on when the others have ended, or is refused.
-            for session in 1..=SESSIONS {
-                if !stage.waits(session) {
+            let mut open: Vec<usize> = (1..=SESSIONS).collect();
+            while !open.is_empty() {
+                open.retain(|&session| {
+                    if stage.waits(session) {
+                        return true;
+                    }
                     stage.ask(session, "COMMIT");
-                }
-            }
-            while let Some(session) = (1..=SESSIONS).find(|session| stage.waits(*session)) {
+                    false
+                });
                 stage.look_again();
-                if !stage.waits(session) {
-                    stage.ask(session, "COMMIT");
-                }
+            }
+            while (1..=SESSIONS).any(|session| stage.waits(session)) {
+                stage.look_again();
             }
             for session in 1..=SESSIONS {
                 stage.ask(session, "COMMIT");
