@@ -26,7 +26,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// How often a side has to tell the same before its difference from the other one counts.
-const RUNS: usize = 4;
+const RUNS: usize = 12;
 
 /// Runs programs until the budget is spent; a step is one of them.
 ///
