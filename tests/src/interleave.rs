@@ -141,8 +141,12 @@ impl<'w> Stage<'w> {
                     answers.push((number, answer.unwrap_or_else(|refusal| refusal)));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let blocked =
-                        format!("SELECT cardinality(pg_blocking_pids({})) > 0", session.pid);
+                    // VACUUM waits for the pins of scans, which are no locks.
+                    let blocked = format!(
+                        "SELECT cardinality(pg_blocking_pids({0})) > 0 OR EXISTS (
+                             SELECT FROM pg_stat_activity WHERE pid = {0} AND wait_event_type = 'BufferPin')",
+                        session.pid
+                    );
                     if self.watcher.one(&blocked) {
                         return true;
                     }
