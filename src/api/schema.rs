@@ -28,3 +28,4 @@ extension_sql_file!(
 );
 extension_sql_file!("../../sql/install/20_conflict.sql", name = "conflict", requires = ["handoff"]);
 extension_sql_file!("../../sql/install/30_check.sql", name = "check", requires = ["conflict"]);
+extension_sql_file!("../../sql/install/31_inspect.sql", name = "inspect", requires = ["check"]);

@@ -14,8 +14,7 @@ fn find(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
 /// Raises 42501 unless the caller may take values of the sequence; `None` when there is none.
 pub fn may_take(schema: &CStr, name: &CStr) -> Option<()> {
     let oid = find(schema, name)?;
-    // SAFETY: reads the session's state.
-    let user = unsafe { pg_sys::GetUserId() };
+    let user = super::current_user();
     let either = pg_sys::AclMode::from(pg_sys::ACL_USAGE | pg_sys::ACL_UPDATE);
     // SAFETY: a syscache look-up.
     let result = unsafe { pg_sys::pg_class_aclcheck(oid, user, either) };
