@@ -44,7 +44,7 @@ pub fn run(plan: &Plan) -> Report {
     let mut load = Load::new(&mut db, CLIENTS, &mut rng);
     drop(db);
     let mut cycles = plan.budget.start();
-    while cycles.next_step() {
+    while cycles.next_step(&report) {
         let (commits, pause) = (rng.u64(20..400), Duration::from_millis(rng.u64(0..40)));
         let how = rng.choice([Some(Kill::All), Some(Kill::Postmaster), None]).flatten();
         let (enough, doing) = load.run(

@@ -12,7 +12,10 @@ pub mod sound;
 pub mod standby;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long a program runs.
 #[derive(Debug, Clone, Copy)]
@@ -25,36 +28,52 @@ pub enum Budget {
 
 /// What is left of a budget.
 #[derive(Debug)]
-pub enum Running {
-    /// Steps.
+pub struct Running {
+    left: Left,
+    told: Instant,
+}
+
+#[derive(Debug)]
+enum Left {
     Steps(u64),
-    /// Until then.
-    Until(Instant),
+    Time { begun: Instant, minutes: u64 },
+    Nothing,
 }
 
 impl Budget {
     /// Begins to spend it.
     pub fn start(self) -> Running {
-        match self {
-            Self::Steps(steps) => Running::Steps(steps),
-            Self::Minutes(minutes) => {
-                Running::Until(Instant::now() + Duration::from_secs(60 * minutes))
-            }
-        }
+        let now = Instant::now();
+        let left = match self {
+            Self::Steps(steps) => Left::Steps(steps),
+            Self::Minutes(minutes) => Left::Time { begun: now, minutes },
+        };
+        Running { left, told: now }
     }
 }
 
 impl Running {
-    /// Whether another step may be made.
-    pub fn next_step(&mut self) -> bool {
-        match self {
-            Self::Steps(0) => false,
-            Self::Steps(left) => {
+    /// Whether another step may be made. Tells each minute what a run of minutes has done so far.
+    pub fn next_step(&mut self, report: &Report) -> bool {
+        match &mut self.left {
+            Left::Nothing | Left::Steps(0) => false,
+            Left::Steps(left) => {
                 *left -= 1;
                 true
             }
-            Self::Until(end) => Instant::now() < *end,
+            Left::Time { begun, minutes } => {
+                if self.told.elapsed() >= MINUTE {
+                    self.told = Instant::now();
+                    println!("{} of {minutes} min: {report}", begun.elapsed().as_secs() / 60);
+                }
+                begun.elapsed() < MINUTE * u32::try_from(*minutes).unwrap_or(u32::MAX)
+            }
         }
+    }
+
+    /// Lets no further step be made.
+    pub fn stop(&mut self) {
+        self.left = Left::Nothing;
     }
 }
 
@@ -82,5 +101,13 @@ impl Report {
     /// How often something happened.
     pub fn get(&self, what: &str) -> u64 {
         self.counts.get(what).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts: Vec<_> =
+            self.counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
+        f.write_str(&counts.join(", "))
     }
 }

@@ -53,7 +53,7 @@ pub fn run(plan: &Plan) -> Report {
     drop(db);
     let mut standby = Cluster::standby_of(&primary, "b");
     let mut cycles = plan.budget.start();
-    while cycles.next_step() {
+    while cycles.next_step(&report) {
         standby.start();
         primary.set_own(WAITING);
         reload(&mut primary.connect(DB));

@@ -34,7 +34,7 @@ pub fn run(plan: &Plan) -> Report {
     let counts = RefCell::new(Report::default());
     let mut programs = plan.budget.start();
     let mut seed = plan.seed;
-    while programs.next_step() {
+    while programs.next_step(&counts.borrow()) {
         falsify(seed, 1, &format!("repeat it with --seed {seed}"), program(), |program| {
             let ours = api.borrow_mut().play(&program);
             let theirs = twin.borrow_mut().play(&program);

@@ -80,7 +80,8 @@ pub fn run(plan: &Plan) -> Report {
         (0..SESSIONS).map(|_| Session::new(cluster.connect(DB), rng.fork())).collect();
     let mut running = plan.budget.start();
     let (mut steps, mut warm) = (0, Vec::new());
-    while running.next_step() {
+    let mut so_far = Report::default();
+    while running.next_step(&so_far) {
         if steps % STEPS_TO_CHECK == 0 {
             assert_sound(&mut db);
             delete_all(&mut db);
@@ -103,6 +104,7 @@ pub fn run(plan: &Plan) -> Report {
             panic!("{}\nrepeat it with --seed {}", found.join("\n"), plan.seed);
         }
         steps += 1;
+        so_far.count("batches", SESSIONS as u64);
     }
     assert_sound(&mut db);
     delete_all(&mut db);

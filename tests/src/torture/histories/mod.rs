@@ -35,7 +35,7 @@ pub fn run(plan: &Plan) -> Report {
     let mut report = Report::default();
     let mut seeds = Rng::with_seed(plan.seed);
     let mut rounds = plan.budget.start();
-    while rounds.next_step() {
+    while rounds.next_step(&report) {
         let seed = seeds.u64(..);
         let logs = round(seed);
         let events = [

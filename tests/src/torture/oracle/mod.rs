@@ -4,14 +4,17 @@
 mod play;
 mod program;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::num::NonZero;
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
 
 use crate::cluster::{Cluster, Installation};
 use crate::gen_values::falsify;
 
 use super::crash::{add_amcheck, check_log};
-use super::{Plan, Report};
-use play::{DB, Side};
+use super::{Plan, Report, Running};
+use play::Side;
 use program::{Step, program};
 
 /// Nothing runs that is not of the program; who finds a deadlock is decided by who waited first.
@@ -22,52 +25,102 @@ const SETTINGS: &[(&str, &str)] = &[
     ("log_min_messages", "warning"),
     // The server's log is searched for complaints, of which a refusal's DETAIL is none.
     ("log_error_verbosity", "terse"),
-    ("max_connections", "30"),
+    ("max_connections", "100"),
 ];
+
+/// For how many workers there are connections.
+const MOST_WORKERS: usize = 8;
 
 /// How often a side has to tell the same before its difference from the other one counts.
 const RUNS: usize = 12;
 
-/// Runs programs until the budget is spent; a step is one of them.
+/// Runs programs until the budget is spent; a step is one of them. Each core has a database and
+/// programs of its own.
 ///
 /// # Panics
 /// When heap and `caliber_am` differ each time: with the smallest program that still shows it.
 pub fn run(plan: &Plan) -> Report {
-    let mut report = Report::default();
     let installation = Installation::copy();
     let cluster = Cluster::init(&installation, "oracle", SETTINGS);
     cluster.start();
-    cluster.connect("postgres").run(&format!("CREATE DATABASE {DB}"));
-    let mut db = cluster.connect(DB);
-    db.run("CREATE EXTENSION \"caliber-pg\" CASCADE");
-    add_amcheck(&mut db);
-    let heap = RefCell::new(Side::new(&cluster, "heap"));
-    let ours = RefCell::new(Side::new(&cluster, "caliber_am"));
-    let (statements, unsteady) = (Cell::new(0), Cell::new(0));
-    let mut programs = plan.budget.start();
-    let mut seed = plan.seed;
-    while programs.next_step() {
+    let work = Mutex::new(Work {
+        programs: plan.budget.start(),
+        seed: plan.seed,
+        report: Report::default(),
+    });
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_WORKERS);
+    thread::scope(|scope| {
+        for number in 0..workers {
+            let (cluster, work) = (&cluster, &work);
+            scope.spawn(move || compare(cluster, &format!("oracle_{number}"), work));
+        }
+    });
+    check_log(&cluster);
+    work.into_inner().expect("nobody panics while they have it").report
+}
+
+/// What the workers have in common.
+struct Work {
+    programs: Running,
+    /// That of the next program.
+    seed: u64,
+    report: Report,
+}
+
+/// Lets the other workers end when one has found something.
+struct Finding<'w>(&'w Mutex<Work>);
+
+impl Finding<'_> {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.0.lock().expect("nobody panics while they have it")
+    }
+
+    /// The next program's seed, if there is one.
+    fn next_seed(&self) -> Option<u64> {
+        let mut work = self.work();
+        let Work { programs, seed, report } = &mut *work;
+        let this = *seed;
+        *seed = this.wrapping_add(1);
+        programs.next_step(report).then_some(this)
+    }
+}
+
+impl Drop for Finding<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.work().programs.stop();
+        }
+    }
+}
+
+/// Takes one program after the other, and plays it on both sides, in a database of this name.
+///
+/// # Panics
+/// When they differ.
+fn compare(cluster: &Cluster<'_>, db: &str, work: &Mutex<Work>) {
+    let work = Finding(work);
+    cluster.connect("postgres").run(&format!("CREATE DATABASE {db}"));
+    let mut first = cluster.connect(db);
+    first.run("CREATE EXTENSION \"caliber-pg\" CASCADE");
+    add_amcheck(&mut first);
+    drop(first);
+    let [heap, ours] = ["heap", "caliber_am"].map(|am| RefCell::new(Side::new(cluster, db, am)));
+    while let Some(seed) = work.next_seed() {
         falsify(seed, 1, &format!("repeat it with --seed {seed}"), program(), |program| {
-            statements.set(statements.get() + program.len() as u64);
             let play = |side: &RefCell<Side>| side.borrow_mut().play(&program);
             let (first_heap, first_ours) = (play(&heap), play(&ours));
-            if first_heap == first_ours {
-                return;
-            }
             // What depends on chance, as who is woken first, differs between two runs of one side, too.
-            let is_steady =
-                (1..RUNS).all(|_| play(&heap) == first_heap && play(&ours) == first_ours);
+            let differs = first_heap != first_ours;
+            let is_steady = differs
+                && (1..RUNS).all(|_| play(&heap) == first_heap && play(&ours) == first_ours);
             let difference = first_difference(&first_heap, &first_ours);
             assert!(!is_steady, "{difference:#?}\n{}", script(&program));
-            unsteady.set(unsteady.get() + 1);
+            let report = &mut work.work().report;
+            report.count("programs", 1);
+            report.count("programs that depend on chance", differs.into());
+            report.count("statements on either side", program.len() as u64);
         });
-        report.count("programs", 1);
-        seed = seed.wrapping_add(1);
     }
-    report.count("statements on either side", statements.get());
-    report.count("programs that depend on chance", unsteady.get());
-    check_log(&cluster);
-    report
 }
 
 /// Where the two begin to differ, with what came before.

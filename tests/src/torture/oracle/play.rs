@@ -14,9 +14,6 @@ use crate::interleave::Stage;
 
 const SET_UP: &str = include_str!("setup.sql");
 
-/// The database of both sides.
-pub const DB: &str = "oracle";
-
 /// What is compared at the end, where it is still there.
 const TABLES: [&str; 8] = ["t", "u", "s", "p", "many", "log", "copied", "seen_then"];
 
@@ -30,9 +27,9 @@ pub struct Side {
 
 impl Side {
     /// Connects.
-    pub fn new(cluster: &Cluster<'_>, am: &'static str) -> Self {
+    pub fn new(cluster: &Cluster<'_>, db: &str, am: &'static str) -> Self {
         let connect = || {
-            let mut db = cluster.connect(DB);
+            let mut db = cluster.connect(db);
             db.run(&format!(
                 "SET default_table_access_method = {am}; SET search_path = on_{am}, public"
             ));
