@@ -34,8 +34,8 @@ fn changed(
     entity: &Entity,
     change: &RowChange,
 ) -> impl Iterator<Item = (usize, &'static str, Change)> {
-    let (columns, set) = (entity.columns, change.changed);
-    let changed = columns.iter().enumerate().filter(move |&(position, _)| set.contains(position));
+    let columns = entity.columns;
+    let changed = change.changed.iter().filter_map(|i| columns.get(i).map(|column| (i, column)));
     changed.map(|(position, column)| (position, column.name, column.change))
 }
 
@@ -129,11 +129,11 @@ fn version(entity: &Entity, change: &RowChange) -> CaliberResult<Assign> {
     if !bumped && (new != old || major && next.is_none()) {
         return Err(CaliberError::VersionStep { entity: entity.name, old, new });
     }
-    let written = changed(entity, change).any(|(_, _, how)| how == Change::UpdatedAt);
-    let has_updated_at = entity.position_of(Change::UpdatedAt).is_some();
+    let written = || changed(entity, change).any(|(_, _, how)| how == Change::UpdatedAt);
+    let has_updated_at = || entity.position_of(Change::UpdatedAt).is_some();
     Ok(Assign {
         version: next.filter(|_| major && !bumped),
-        updated_at: (major || bumped) && !written && has_updated_at,
+        updated_at: (major || bumped) && !written() && has_updated_at(),
     })
 }
 

@@ -249,7 +249,12 @@ impl ColumnSet {
 
     /// The positions in it, rising.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..Entity::MAX_COLUMNS).filter(move |&position| self.contains(position))
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let lowest = rest.trailing_zeros();
+            rest &= rest.wrapping_sub(1);
+            (lowest < u32::BITS).then_some(lowest as usize)
+        })
     }
 }
 

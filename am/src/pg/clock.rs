@@ -1,19 +1,20 @@
 //! The database's clock, which leases, visibility and heartbeats go by, and intervals.
 
 use crate::error::{CaliberError, CaliberResult};
+use crate::pg::raw;
 use crate::pg::value::Value;
 use pgrx_pg_sys as pg_sys;
 
 /// The time now, not the transaction's: microseconds since 2000-01-01 UTC, as timestamptz counts.
 pub fn now() -> i64 {
     // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+    unsafe { raw::GetCurrentTimestamp() }
 }
 
 /// The start of this transaction, counted as [`now`].
 pub fn transaction_start() -> i64 {
     // SAFETY: inside a transaction.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+    unsafe { raw::GetCurrentTransactionStartTimestamp() }
 }
 
 /// Sleeps, to be woken by a signal, which may raise (a cancel, for instance).

@@ -4,8 +4,8 @@
 use pgrx_pg_sys as pg_sys;
 use std::ffi::c_int;
 
-// "C" rather than "C-unwind": nothing unwinds out of them. Each only reads this backend's state, or
-// relinks what exists.
+// "C" rather than "C-unwind": nothing unwinds out of them. Each only reads what exists, or fills or
+// relinks it.
 unsafe extern "C" {
     /// The snapshot on top of the stack; there is one while a function is called.
     pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
@@ -27,6 +27,33 @@ unsafe extern "C" {
     pub fn MemoryContextSetParent(context: pg_sys::MemoryContext, parent: pg_sys::MemoryContext);
     /// Adds up the blocks of a memory context, and of those below it.
     pub fn MemoryContextMemAllocated(context: pg_sys::MemoryContext, recurse: bool) -> usize;
+    /// The wall clock.
+    pub fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
+    /// When the transaction began.
+    pub fn GetCurrentTransactionStartTimestamp() -> pg_sys::TimestampTz;
+    /// Extracts a stored row's attributes up to a number, which must be one that the row can have.
+    pub fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, attnum: c_int);
+    /// Marks a slot, whose arrays were filled, as full.
+    pub fn ExecStoreVirtualTuple(slot: *mut pg_sys::TupleTableSlot) -> *mut pg_sys::TupleTableSlot;
+    /// Extracts all attributes of a tuple.
+    pub fn heap_deform_tuple(
+        tuple: pg_sys::HeapTuple,
+        desc: pg_sys::TupleDesc,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    );
+}
+
+// These complain only of what their caller does not own. A guard that has it gives it back.
+unsafe extern "C" {
+    /// Gives a buffer's pin back.
+    pub fn ReleaseBuffer(buffer: pg_sys::Buffer);
+    /// Gives a relation's reference back, and its lock unless that is `NoLock`.
+    pub fn relation_close(relation: pg_sys::Relation, lock: pg_sys::LOCKMODE);
+    /// Takes the snapshot on top of the stack away.
+    pub fn PopActiveSnapshot();
+    /// Frees a slot with what it holds.
+    pub fn ExecDropSingleTupleTableSlot(slot: *mut pg_sys::TupleTableSlot);
 }
 
 // These raise, and so may be called only in the closure of a boundary (`pg_guard_ffi_boundary`) that

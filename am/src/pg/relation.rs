@@ -1,6 +1,6 @@
 //! Open relations and their tuple descriptors.
 
-use super::ports;
+use super::{ports, raw};
 use pgrx::PgList;
 use pgrx_pg_sys as pg_sys;
 use std::ffi::{CStr, CString};
@@ -161,7 +161,7 @@ impl Drop for OpenRel {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: opened by this guard; NoLock keeps the lock until the transaction's end.
-            unsafe { pg_sys::relation_close(self.rel.as_ptr(), pg_sys::NoLock as i32) };
+            unsafe { raw::relation_close(self.rel.as_ptr(), pg_sys::NoLock as i32) };
         }
     }
 }

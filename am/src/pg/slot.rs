@@ -39,11 +39,16 @@ impl<'s> Slot<'s> {
 
     /// Extracts all attributes.
     pub fn deform(self) -> (&'s [pg_sys::Datum], &'s [bool]) {
-        if self.in_arrays().0.len() < self.width() {
-            // SAFETY: valid for 's.
-            unsafe { pg_sys::slot_getallattrs(self.pointer) };
-        }
+        self.extract(self.width());
         self.in_arrays()
+    }
+
+    /// Extracts the first `count` attributes, of which the row can have as many.
+    fn extract(self, count: usize) {
+        if self.in_arrays().0.len() < count {
+            // SAFETY: valid for 's, and holds a stored row: a virtual one has all its attributes.
+            unsafe { raw::slot_getsomeattrs_int(self.pointer, count as i32) };
+        }
     }
 
     /// The attributes that were extracted already.
@@ -59,16 +64,12 @@ impl<'s> Slot<'s> {
 
     /// One attribute, by attribute number (from 1).
     pub fn get(self, attno: i16) -> Value<'s> {
-        let mut is_null = false;
+        let count = attno.max(0) as usize;
+        assert!((1..=self.width()).contains(&count), "a column of the table");
+        self.extract(count);
         let (values, nulls) = self.in_arrays();
-        if let Some(&datum) = values.get((attno - 1) as usize) {
-            // SAFETY: by-reference values live in the slot.
-            return unsafe { Value::from_datum(datum, nulls[attno as usize - 1]) };
-        }
-        // SAFETY: valid for 's; the number is one of the descriptor's.
-        let datum = unsafe { pg_sys::slot_getattr(self.pointer, attno.into(), &mut is_null) };
         // SAFETY: by-reference values live in the slot.
-        unsafe { Value::from_datum(datum, is_null) }
+        unsafe { Value::from_datum(values[count - 1], nulls[count - 1]) }
     }
 
     /// Makes this slot hold the other one's row, with its address.
@@ -82,13 +83,14 @@ impl<'s> Slot<'s> {
         self.data().tts_tid
     }
 
-    /// Whether the current transaction wrote this version of the row.
+    /// Whether the current transaction wrote this version of the row, or may have: a row that was
+    /// not read from a table does not say.
     pub fn is_of_this_transaction(self) -> bool {
-        let number = pg_sys::MinTransactionIdAttributeNumber;
-        let mut is_null = false;
-        // SAFETY: valid for 's; a slot that holds a stored row has its system attributes.
-        let xmin = unsafe { pg_sys::slot_getsysattr(self.pointer, number, &mut is_null) };
-        let xmin = pg_sys::TransactionId::from(xmin.value() as u32);
+        let Some(tuple) = self.tuple() else { return true };
+        // SAFETY: a tuple that the slot holds.
+        let header = unsafe { (*tuple).t_data };
+        // SAFETY: as above.
+        let xmin = unsafe { pg_sys::htup::HeapTupleHeaderGetXmin(header) };
         // SAFETY: looks at this backend's own state.
         unsafe { raw::TransactionIdIsCurrentTransactionId(xmin) }
     }
@@ -112,7 +114,7 @@ impl<'s> Slot<'s> {
         // SAFETY: as above.
         unsafe { to_nulls.copy_from_nonoverlapping(nulls.as_ptr(), nulls.len()) };
         // SAFETY: the slot is empty and its arrays are filled.
-        unsafe { pg_sys::ExecStoreVirtualTuple(self.pointer) };
+        unsafe { raw::ExecStoreVirtualTuple(self.pointer) };
     }
 
     /// The stored row in the slot, if it is there whole: with all attributes of the table as it is
@@ -215,7 +217,7 @@ impl Drop for OwnedSlot {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: created by this guard.
-            unsafe { pg_sys::ExecDropSingleTupleTableSlot(self.pointer) };
+            unsafe { raw::ExecDropSingleTupleTableSlot(self.pointer) };
         }
     }
 }

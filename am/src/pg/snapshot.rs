@@ -63,7 +63,7 @@ impl Drop for ActiveSnapshot {
     fn drop(&mut self) {
         if self.pushed && !std::thread::panicking() {
             // SAFETY: pushed by this guard; guards end in the reverse order of their start.
-            unsafe { pg_sys::PopActiveSnapshot() };
+            unsafe { raw::PopActiveSnapshot() };
         }
     }
 }

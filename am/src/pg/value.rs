@@ -363,8 +363,12 @@ impl<'v> Value<'v> {
         let (Some(a), Some(b)) = (self.datum, other.datum) else {
             return self.is_null() && other.is_null();
         };
+        // The same value, or a pointer to the very same bytes.
+        if a.value() == b.value() {
+            return true;
+        }
         if attribute.attbyval {
-            return a.value() == b.value();
+            return false;
         }
         if let Ok(length @ 1..) = usize::try_from(attribute.attlen) {
             // SAFETY: a value of fixed length, passed by reference.

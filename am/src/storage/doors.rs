@@ -3,9 +3,9 @@
 //! Every row that is written passes one of them, whoever writes it. Each asks the [`pipeline`]
 //! and then calls heap; what heap answers goes back untouched.
 
-use super::pipeline;
+use super::pipeline::{self, OldVersion};
 use super::{heap, shape};
-use crate::error::CaliberError;
+use crate::error::{CaliberError, CaliberResult};
 use crate::pg::relation::Rel;
 use crate::pg::report::{or_raise, raise};
 use crate::pg::slot::Slot;
@@ -97,9 +97,6 @@ pub unsafe extern "C-unwind" fn multi_insert(
 }
 
 /// UPDATE of one row.
-///
-/// A broken rule is raised only after heap said that the row was there to be updated, so that
-/// EvalPlanQual and serialization failures come first, as they do on heap.
 #[pg_guard]
 #[allow(clippy::too_many_arguments)] // PostgreSQL's signature
 pub unsafe extern "C-unwind" fn tuple_update(
@@ -119,8 +116,14 @@ pub unsafe extern "C-unwind" fn tuple_update(
         Some(shape) => {
             // SAFETY: PostgreSQL passes a filled slot.
             let new = unsafe { Slot::from_raw(slot) };
-            // SAFETY: PostgreSQL passes the address of an existing version.
-            unsafe { pipeline::form_updated(rel, &shape, old, new) }
+            // SAFETY: PostgreSQL passes the address of a version.
+            let tid = unsafe { *old };
+            // SAFETY: PostgreSQL passes an open relation.
+            let rel = unsafe { Rel::from_raw(rel) };
+            rel.map_or(Ok(()), |rel| {
+                let old = OldVersion::fetch(rel, tid)?;
+                pipeline::form_updated(rel, &shape, old.image(), new)
+            })
         }
         None => Ok(()),
     };
@@ -139,9 +142,58 @@ pub unsafe extern "C-unwind" fn tuple_update(
             update_indexes,
         )
     };
+    or_raise(judged(result, verdict))
+}
+
+/// UPDATE of one row whose old version the caller holds in a slot, by the same door.
+///
+/// # Errors
+/// The rule that the update breaks.
+///
+/// # Safety
+/// `rel` is open and locked for writing, the snapshot valid, and `old` a stored version of a row.
+pub unsafe fn tuple_update_from(
+    rel: Rel<'_>,
+    old: Slot<'_>,
+    new: Slot<'_>,
+    cid: pg_sys::CommandId,
+    snapshot: pg_sys::Snapshot,
+    update_indexes: &mut pg_sys::TU_UpdateIndexes::Type,
+) -> CaliberResult<pg_sys::TM_Result::Type> {
+    let verdict = match pipeline::users_shape(rel)? {
+        Some(shape) => pipeline::form_updated(rel, &shape, old.deform(), new),
+        None => Ok(()),
+    };
+    let mut tid = old.tid();
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut lock_mode = pg_sys::LockTupleMode::LockTupleExclusive;
+    // SAFETY: the caller vouches for what it passes; the rest is at hand.
+    let result = unsafe {
+        heap::tuple_update(
+            rel.as_ptr(),
+            &mut tid,
+            new.as_ptr(),
+            cid,
+            snapshot,
+            std::ptr::null_mut(),
+            true,
+            &mut failure,
+            &mut lock_mode,
+            update_indexes,
+        )
+    };
+    judged(result, verdict)
+}
+
+/// A broken rule counts only after heap said that the row was there to be updated, so that
+/// EvalPlanQual and serialization failures come first, as they do on heap.
+fn judged(
+    result: pg_sys::TM_Result::Type,
+    verdict: CaliberResult<()>,
+) -> CaliberResult<pg_sys::TM_Result::Type> {
     match verdict {
-        Err(error) if result == pg_sys::TM_Result::TM_Ok => raise(&error),
-        _ => result,
+        Err(error) if result == pg_sys::TM_Result::TM_Ok => Err(error),
+        _ => Ok(result),
     }
 }
 

@@ -4,7 +4,7 @@
 //! one [`pipeline`]; the index scans of [`index_build`] and [`index_validate`] are written anew,
 //! because heap's accept no access method but heap.
 
-mod doors;
+pub(crate) mod doors;
 mod heap;
 mod index_build;
 mod index_page;

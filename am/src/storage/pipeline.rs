@@ -7,7 +7,7 @@ use crate::model::{Change, ColumnType, RowChange};
 use crate::pg::relation::Rel;
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
-use crate::pg::{self, invalidation, ports};
+use crate::pg::{self, clock, invalidation, ports, raw};
 use pgrx_pg_sys as pg_sys;
 
 /// The shape that a write to this relation must respect; `None` for a plain table and for writes
@@ -62,80 +62,67 @@ pub fn form_inserted(shape: &Shape, slot: Slot<'_>) {
 /// Called again with the next version of the row after EvalPlanQual, so it has no effect but on
 /// the slot.
 ///
-/// # Safety
-/// `rel` is open and `old` is the address of a row version that exists.
-///
 /// # Errors
 /// The rule that the update breaks.
-pub unsafe fn form_updated(
-    rel: pg_sys::Relation,
+pub fn form_updated(
+    rel: Rel<'_>,
     shape: &Shape,
-    old: pg_sys::ItemPointer,
+    old: Image<'_>,
     slot: Slot<'_>,
 ) -> CaliberResult<()> {
     let Some(model) = model() else { return Ok(()) };
-    // SAFETY: the caller vouches for both.
-    let change = unsafe { compare(rel, shape, old, slot) }?;
+    let change = compare(rel, shape, old, slot.deform());
     let assign = model.judge_update(shape.entity(), &change)?;
-    let mut new = Vec::new();
-    if let (Some(version), Some(index)) = (assign.version, shape.index_of(Change::Version)) {
-        new.push((index, pg_sys::Datum::from(version)));
+    let mut new = [(0, pg_sys::Datum::null()); 2];
+    let mut count = 0;
+    let mut put = |index, datum| {
+        new[count] = (index, datum);
+        count += 1;
+    };
+    if let Some(version) = assign.version
+        && let Some(index) = shape.index_of(Change::Version)
+    {
+        put(index, pg_sys::Datum::from(version));
     }
-    if let (true, Some(index)) = (assign.updated_at, shape.index_of(Change::UpdatedAt)) {
-        new.push((index, transaction_start()));
+    if assign.updated_at
+        && let Some(index) = shape.index_of(Change::UpdatedAt)
+    {
+        put(index, transaction_start());
     }
-    if !new.is_empty() {
-        slot.assign(&new);
+    if count > 0 {
+        slot.assign(&new[..count]);
     }
     Ok(())
 }
 
 fn transaction_start() -> pg_sys::Datum {
-    // SAFETY: inside a transaction.
-    pg_sys::Datum::from(unsafe { pg_sys::GetCurrentTransactionStartTimestamp() })
+    pg_sys::Datum::from(clock::transaction_start())
 }
 
-/// What differs between the old version and the row in the slot.
-///
-/// # Safety
-/// As [`form_updated`].
-unsafe fn compare(
-    rel: pg_sys::Relation,
-    shape: &Shape,
-    old: pg_sys::ItemPointer,
-    slot: Slot<'_>,
-) -> CaliberResult<RowChange> {
-    // SAFETY: the caller vouches for it.
-    let Some(rel) = (unsafe { Rel::from_raw(rel) }) else {
-        return Ok(RowChange::default());
-    };
-    // SAFETY: the caller vouches for the address.
-    let tid = unsafe { *old };
-    // SAFETY: the relation is open and the version exists.
-    let old = unsafe { OldVersion::fetch(rel, tid) }?;
-    let (new_values, new_nulls) = slot.deform();
+/// All attributes of a row, and which of them are null.
+pub type Image<'r> = (&'r [pg_sys::Datum], &'r [bool]);
+
+/// What differs between the old version of a row and the new one.
+fn compare(rel: Rel<'_>, shape: &Shape, old: Image<'_>, new: Image<'_>) -> RowChange {
     let columns = rel.columns();
-
-    let mut differs = vec![false; columns.len()];
-    for (index, attribute) in columns.live() {
+    let differs = |index: usize| {
+        let attribute = columns.get(index);
         // A generated column only follows the columns that it is computed from.
-        if attribute.attgenerated != 0 {
-            continue;
-        }
-        // SAFETY: the pinned old version's.
-        let before = unsafe { Value::from_datum(old.values[index], old.nulls[index]) };
-        // SAFETY: the slot's.
-        let after = unsafe { Value::from_datum(new_values[index], new_nulls[index]) };
-        differs[index] = !before.is_same_image(after, attribute);
-    }
-
+        attribute.attgenerated == 0
+            && !{
+                // SAFETY: the caller holds both rows.
+                let [before, after] = [old, new].map(|(values, nulls)| unsafe {
+                    Value::from_datum(values[index], nulls[index])
+                });
+                before.is_same_image(after, attribute)
+            }
+    };
     let mut change = RowChange::default();
-    let datum = |values: &[pg_sys::Datum], nulls: &[bool], i: usize| (!nulls[i]).then(|| values[i]);
+    let datum = |(values, nulls): Image<'_>, i: usize| (!nulls[i]).then(|| values[i]);
     for (position, column) in shape.entity().columns.iter().enumerate() {
         let index = shape.attno(position) as usize - 1;
-        let before = datum(&old.values, &old.nulls, index);
-        let after = datum(new_values, new_nulls, index);
-        if std::mem::take(&mut differs[index]) {
+        let (before, after) = (datum(old, index), datum(new, index));
+        if differs(index) {
             change.changed = change.changed.with(position);
             if before.is_none() {
                 change.was_null = change.was_null.with(position);
@@ -164,8 +151,9 @@ unsafe fn compare(
             _ => {}
         }
     }
-    change.others_changed = differs.contains(&true);
-    Ok(change)
+    change.others_changed = shape.has_others(columns.len())
+        && columns.live().any(|(index, _)| !shape.has(index) && differs(index));
+    change
 }
 
 fn integer(ty: ColumnType, datum: Option<pg_sys::Datum>) -> Option<i64> {
@@ -180,32 +168,24 @@ fn integer(ty: ColumnType, datum: Option<pg_sys::Datum>) -> Option<i64> {
 ///
 /// It is fetched whatever the snapshot: the version's user data never changes, and when somebody
 /// else was faster heap says so and the executor comes again with the next version.
-struct OldVersion {
+pub struct OldVersion {
     buffer: pg_sys::Buffer,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
 }
 
 impl OldVersion {
-    /// # Safety
-    /// `rel` is open and `tid` the address of a row version that exists.
-    unsafe fn fetch(rel: Rel<'_>, tid: pg_sys::ItemPointerData) -> CaliberResult<Self> {
+    /// The version at this address.
+    ///
+    /// # Errors
+    /// XX001 when there is none.
+    pub fn fetch(rel: Rel<'_>, tid: pg_sys::ItemPointerData) -> CaliberResult<Self> {
         let columns = rel.columns();
         let mut tuple = pg_sys::HeapTupleData { t_self: tid, ..Default::default() };
-        let mut old = Self {
-            buffer: pg_sys::InvalidBuffer as pg_sys::Buffer,
-            values: vec![pg_sys::Datum::null(); columns.len()],
-            nulls: vec![true; columns.len()],
-        };
+        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
         // SAFETY: heap stores the row; on success the buffer is left pinned.
         let found = unsafe {
-            pg_sys::heap_fetch(
-                rel.as_ptr(),
-                ports::snapshot_any(),
-                &mut tuple,
-                &mut old.buffer,
-                false,
-            )
+            pg_sys::heap_fetch(rel.as_ptr(), ports::snapshot_any(), &mut tuple, &mut buffer, false)
         };
         if !found {
             let (block, offset) = (tid.ip_blkid, tid.ip_posid);
@@ -215,25 +195,28 @@ impl OldVersion {
                 offset,
             });
         }
+        let mut old = Self {
+            buffer,
+            values: vec![pg_sys::Datum::null(); columns.len()],
+            nulls: vec![true; columns.len()],
+        };
+        let (values, nulls) = (old.values.as_mut_ptr(), old.nulls.as_mut_ptr());
         // SAFETY: the tuple is in the pinned buffer and the arrays are as long as the descriptor.
-        unsafe {
-            pg_sys::heap_deform_tuple(
-                &mut tuple,
-                columns.as_ptr(),
-                old.values.as_mut_ptr(),
-                old.nulls.as_mut_ptr(),
-            );
-        }
+        unsafe { raw::heap_deform_tuple(&mut tuple, columns.as_ptr(), values, nulls) };
         Ok(old)
+    }
+
+    /// Its attributes.
+    pub fn image(&self) -> Image<'_> {
+        (&self.values, &self.nulls)
     }
 }
 
 impl Drop for OldVersion {
     fn drop(&mut self) {
-        let pinned = self.buffer != pg_sys::InvalidBuffer as pg_sys::Buffer;
-        if pinned && !std::thread::panicking() {
+        if !std::thread::panicking() {
             // SAFETY: pinned by heap_fetch.
-            unsafe { pg_sys::ReleaseBuffer(self.buffer) };
+            unsafe { raw::ReleaseBuffer(self.buffer) };
         }
     }
 }

@@ -77,6 +77,17 @@ impl Shape {
         self.attnos[position]
     }
 
+    /// Whether a table of so many attributes has some that are not the entity's.
+    pub fn has_others(&self, attributes: usize) -> bool {
+        attributes > self.entity().columns.len()
+    }
+
+    /// Whether the attribute at this index (from 0) is one of the entity's columns.
+    pub fn has(&self, index: usize) -> bool {
+        let attnos = &self.attnos[..self.entity().columns.len()];
+        attnos.iter().any(|&attno| attno as usize == index + 1)
+    }
+
     /// The attribute's index (from 0) of the first column that changes in this way.
     pub fn index_of(&self, change: Change) -> Option<usize> {
         self.entity().position_of(change).map(|position| self.attno(position) as usize - 1)

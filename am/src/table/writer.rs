@@ -14,6 +14,7 @@ use crate::error::{CaliberError, CaliberResult};
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
 use crate::pg::{check_for_interrupts, ports};
+use crate::storage::doors;
 use pgrx_pg_sys as pg_sys;
 use uuid::Uuid;
 
@@ -223,11 +224,11 @@ impl<'t> Writer<'t> {
         self.slot.store(&values, &nulls);
         self.name_slot();
         let mut tid = old.slot().tid();
-        let mut failure = pg_sys::TM_FailureData::default();
         if self.has_trigger(|t| t.trig_update_before_row) {
             // The values still point into the old row's page; a trigger may well change that row.
             // SAFETY: copies them into the slot's own memory.
             unsafe { pg_sys::ExecMaterializeSlot(self.slot.as_ptr()) };
+            let mut failure = pg_sys::TM_FailureData::default();
             let mut result = pg_sys::TM_Result::TM_Ok;
             // SAFETY: the slot holds the new row, the address is the locked version's.
             let keep = unsafe {
@@ -248,24 +249,19 @@ impl<'t> Writer<'t> {
         }
         self.complete_and_check();
         let keys_stand = self.keys_hold(|keys| keys.stand(self.table, old.slot(), self.slot));
-        let mut lock_mode = pg_sys::LockTupleMode::LockTupleExclusive;
         let mut update_indexes = pg_sys::TU_UpdateIndexes::TU_None;
         let (cid, snapshot) = (self.output_cid(), self.snapshot());
-        // SAFETY: the row is complete; goes through the access method's own door.
+        // SAFETY: the row is complete, and the table open for writing.
         let result = unsafe {
-            pg_sys::table_tuple_update(
-                self.table.rel().as_ptr(),
-                &mut tid,
-                self.slot.as_ptr(),
+            doors::tuple_update_from(
+                self.table.rel(),
+                old.slot(),
+                self.slot,
                 cid,
                 snapshot,
-                std::ptr::null_mut(),
-                true,
-                &mut failure,
-                &mut lock_mode,
                 &mut update_indexes,
             )
-        };
+        }?;
         if !ports::isolation_uses_xact_snapshot() && is_too_late(result) {
             return Ok(Updated::TooLate);
         }
