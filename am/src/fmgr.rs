@@ -7,10 +7,12 @@
 use crate::error::CaliberResult;
 use crate::pg::clock::Interval;
 use crate::pg::planner::{PlannerAnswer, PlannerRequest};
+use crate::pg::raw;
 use crate::pg::report::or_raise;
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
 use crate::table::Table;
+use crate::table::lookup::IndexScan;
 use crate::table::row::{Composite, columns_of, tuple_in_order};
 use pgrx_pg_sys as pg_sys;
 use std::cell::Cell;
@@ -99,6 +101,28 @@ impl ResultSet<'_> {
             columns.values.as_mut_ptr(),
             columns.nulls.as_mut_ptr(),
         );
+    }
+
+    /// Adds the next rows of the scan, `most` at most.
+    #[allow(ffi_unwind_calls)] // what the boundary is for
+    pub fn put_rows(&mut self, table: &Table, scan: &mut IndexScan<'_>, mut most: usize) {
+        self.assert_width(table.entity().columns.len());
+        let store = self.store;
+        let put = |slot: Slot<'_>| {
+            let Some(tuple) = tuple_in_order(table, slot) else { return false };
+            // SAFETY: the store copies the tuple, which has the attributes of the declared row.
+            unsafe { raw::tuplestore_puttuple(store, tuple) };
+            true
+        };
+        loop {
+            // SAFETY: nothing in the closure has a destructor.
+            let (taken, stands) = unsafe { scan.hand_over(most, put) };
+            if !stands {
+                return;
+            }
+            self.put_row(table, scan.slot());
+            most -= taken + 1;
+        }
     }
 
     /// Adds a row of these values, which must fit the declared result.

@@ -24,7 +24,30 @@ pub fn by_path(
     max_rows: Option<i32>,
     after: Option<Uuid>,
 ) -> CaliberResult<SetDone> {
-    filtered(call, entity, path, values, max_rows, after, |_, _| true)
+    let limit = row_limit(max_rows)?;
+    let mut conditions = prefix(values)?;
+    conditions.extend(after.map(|after| greater(Value::uuid(after))));
+    let table = open(entity, Access::READ)?;
+    let snapshot = ActiveSnapshot::of_statement();
+    let mut answer = call.result_set(SetOf::Rows);
+    let mut scan = table.scan(path, &conditions, Order::Ascending, &snapshot)?;
+    answer.put_rows(&table, &mut scan, limit);
+    Ok(SetDone)
+}
+
+/// The conditions that the path's first columns have these values (with their arguments' names).
+///
+/// # Errors
+/// 22023 for a null value.
+fn prefix<'v>(values: &[(&'static str, Value<'v>)]) -> CaliberResult<Vec<Condition<'v>>> {
+    let mut prefix = Vec::new();
+    for &(argument, value) in values {
+        if value.is_null() {
+            required::<()>(argument, None)?;
+        }
+        prefix.push(equal(value));
+    }
+    Ok(prefix)
 }
 
 /// As [`by_path`], without the rows that `keep` drops.
@@ -41,13 +64,7 @@ pub fn filtered(
     keep: impl Fn(&Table, Slot<'_>) -> bool,
 ) -> CaliberResult<SetDone> {
     let limit = row_limit(max_rows)?;
-    let mut prefix = Vec::new();
-    for &(argument, value) in values {
-        if value.is_null() {
-            required::<()>(argument, None)?;
-        }
-        prefix.push(equal(value));
-    }
+    let prefix = prefix(values)?;
     let table = open(entity, Access::READ)?;
     merged(call, &table, &[(path, prefix)], limit, after, |slot| keep(&table, slot))
 }

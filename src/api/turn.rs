@@ -344,9 +344,6 @@ fn put_turns(
     let mut answer = call.result_set(SetOf::Rows);
     let conditions = [equal(Value::uuid(scope_id)), greater(Value::int4(after))];
     let mut scan = table.scan(path::BY_SCOPE, &conditions, Order::Ascending, snapshot)?;
-    for _ in 0..limit {
-        let Some(slot) = scan.next() else { break };
-        answer.put_row(table, slot);
-    }
+    answer.put_rows(table, &mut scan, limit);
     Ok(SetDone)
 }

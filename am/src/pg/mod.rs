@@ -37,12 +37,28 @@ pub fn current_user() -> pgrx_pg_sys::Oid {
 
 /// Lets a cancel, a timeout or a shutdown end a loop that calls nothing else that would.
 pub fn check_for_interrupts() {
-    let pending = &raw const pgrx_pg_sys::InterruptPending;
-    // SAFETY: a plain flag that a signal handler sets.
-    if unsafe { pending.read_volatile() } != 0 {
+    if an_interrupt_is_pending() {
         // SAFETY: raises when something is to be done about it.
         unsafe { pgrx_pg_sys::ProcessInterrupts() };
     }
+}
+
+/// As [`check_for_interrupts`], inside of a boundary.
+///
+/// # Safety
+/// Nothing on the way to the boundary has a destructor.
+#[allow(ffi_unwind_calls)] // what the boundary is for
+pub(crate) unsafe fn check_for_interrupts_inside() {
+    if an_interrupt_is_pending() {
+        // SAFETY: the caller vouches for it.
+        unsafe { raw::ProcessInterrupts() };
+    }
+}
+
+fn an_interrupt_is_pending() -> bool {
+    let pending = &raw const pgrx_pg_sys::InterruptPending;
+    // SAFETY: a plain flag that a signal handler sets.
+    unsafe { pending.read_volatile() != 0 }
 }
 
 /// Whether this process is a worker of logical replication.

@@ -59,6 +59,16 @@ unsafe extern "C" {
 // These raise, and so may be called only in the closure of a boundary (`pg_guard_ffi_boundary`) that
 // makes several calls with one guard. Nothing on the way to the boundary may have a destructor.
 unsafe extern "C-unwind" {
+    /// Does what a signal has asked for: a cancel, a termination, an invalidation.
+    pub fn ProcessInterrupts();
+    /// Goes to the next row of an index scan.
+    pub fn index_getnext_slot(
+        scan: pg_sys::IndexScanDesc,
+        direction: pg_sys::ScanDirection::Type,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> bool;
+    /// Adds a copy of a tuple to a store.
+    pub fn tuplestore_puttuple(store: *mut pg_sys::Tuplestorestate, tuple: pg_sys::HeapTuple);
     /// Locks a pinned buffer's content, or unlocks it.
     pub fn LockBuffer(buffer: pg_sys::Buffer, mode: c_int);
     /// Whom a tuple in a locked buffer is dead to.

@@ -3,12 +3,13 @@
 use super::{Table, row::Row};
 use crate::error::CaliberResult;
 use crate::model::Path;
-use crate::pg::ports;
 use crate::pg::relation::{OpenRel, Rel};
 use crate::pg::slot::{OwnedSlot, Slot};
 use crate::pg::snapshot::ActiveSnapshot;
 use crate::pg::value::Value;
+use crate::pg::{check_for_interrupts, check_for_interrupts_inside, ports, raw};
 use pgrx_pg_sys as pg_sys;
+use pgrx_pg_sys::ffi::pg_guard_ffi_boundary;
 use uuid::Uuid;
 
 /// One condition on a column of the path.
@@ -205,12 +206,47 @@ impl<'t> IndexScan<'t> {
     /// Goes to the next row. Entries of dead rows are passed over, not taken for the end.
     #[allow(clippy::should_implement_trait)] // the slot is lent, which Iterator cannot say
     pub fn next(&mut self) -> Option<Slot<'_>> {
-        crate::pg::check_for_interrupts();
+        check_for_interrupts();
         let slot = self.slot.slot();
         // SAFETY: the slot is of the table's kind.
         let more =
             unsafe { pg_sys::index_getnext_slot(self.scan.scan, self.direction, slot.as_ptr()) };
         more.then_some(slot)
+    }
+
+    /// Hands the next rows, `most` at most, to `take`, with one crossing into PostgreSQL for all of
+    /// them, until it takes one not. How many it took, and whether the scan stands on one that it did
+    /// not.
+    ///
+    /// # Safety
+    /// `take` is called inside of a boundary: it may call what raises, without a guard, and has
+    /// nothing with a destructor.
+    #[allow(ffi_unwind_calls)] // what the boundary is for
+    pub(crate) unsafe fn hand_over(
+        &mut self,
+        most: usize,
+        mut take: impl FnMut(Slot<'_>) -> bool,
+    ) -> (usize, bool) {
+        let (scan, direction, slot) = (self.scan.scan, self.direction, self.slot.slot());
+        let mut taken = 0;
+        let rows = || {
+            while taken < most {
+                // SAFETY: inside of the boundary.
+                unsafe { check_for_interrupts_inside() };
+                // SAFETY: the slot is of the table's kind.
+                if !unsafe { raw::index_getnext_slot(scan, direction, slot.as_ptr()) } {
+                    return false;
+                }
+                if !take(slot) {
+                    return true;
+                }
+                taken += 1;
+            }
+            false
+        };
+        // SAFETY: nothing in the closure has a destructor, as the caller vouches of `take`.
+        let stands = unsafe { pg_guard_ffi_boundary(rows) };
+        (taken, stands)
     }
 
     /// How many conditions the scan was begun with.
@@ -261,7 +297,7 @@ impl Lookups<'_> {
     /// # Errors
     /// 42P16 when the table lost the index on its key.
     pub fn get(&mut self, id: Uuid) -> CaliberResult<Option<Slot<'_>>> {
-        crate::pg::check_for_interrupts();
+        check_for_interrupts();
         self.hinted = self.table.get_by_hint(id, self.snapshot);
         if let Some(row) = &self.hinted {
             return Ok(Some(row.slot()));
