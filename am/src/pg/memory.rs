@@ -86,6 +86,6 @@ pub unsafe fn reset(context: pg_sys::MemoryContext) {
     // SAFETY: the caller vouches for it.
     if !unsafe { (*context).isReset } {
         // SAFETY: as above.
-        unsafe { pg_sys::MemoryContextReset(context) };
+        unsafe { raw::MemoryContextReset(context) };
     }
 }

@@ -50,6 +50,8 @@ unsafe extern "C" {
     pub fn ReleaseBuffer(buffer: pg_sys::Buffer);
     /// Gives a relation's reference back, and its lock unless that is `NoLock`.
     pub fn relation_close(relation: pg_sys::Relation, lock: pg_sys::LOCKMODE);
+    /// Frees what was allocated in a memory context.
+    pub fn MemoryContextReset(context: pg_sys::MemoryContext);
     /// Takes the snapshot on top of the stack away.
     pub fn PopActiveSnapshot();
     /// Frees a slot with what it holds.
@@ -66,6 +68,21 @@ unsafe extern "C-unwind" {
         scan: pg_sys::IndexScanDesc,
         direction: pg_sys::ScanDirection::Type,
         slot: *mut pg_sys::TupleTableSlot,
+    ) -> bool;
+    /// Goes to the next tuple of a sequential scan.
+    pub fn heap_getnextslot(
+        scan: pg_sys::TableScanDesc,
+        direction: pg_sys::ScanDirection::Type,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> bool;
+    /// The next datum of a finished sort.
+    pub fn tuplesort_getdatum(
+        sort: *mut pg_sys::Tuplesortstate,
+        forward: bool,
+        copy: bool,
+        value: *mut pg_sys::Datum,
+        is_null: *mut bool,
+        abbreviated: *mut pg_sys::Datum,
     ) -> bool;
     /// Adds a copy of a tuple to a store.
     pub fn tuplestore_puttuple(store: *mut pg_sys::Tuplestorestate, tuple: pg_sys::HeapTuple);

@@ -84,8 +84,15 @@ struct Sink {
 
 impl Sink {
     /// Forms the index row of the row in the slot and enters it.
+    fn enter(&self, tid: pg_sys::ItemPointerData, row: &mut IndexRow, slot: Slot<'_>, alive: bool) {
+        let enter = || self.enter_inside(tid, row, slot, alive);
+        // SAFETY: nothing in the closure has a destructor.
+        unsafe { pg_guard_ffi_boundary(enter) };
+    }
+
+    /// As [`Sink::enter`], inside of a boundary.
     #[allow(ffi_unwind_calls)] // what the boundary is for
-    fn enter(
+    fn enter_inside(
         &self,
         mut tid: pg_sys::ItemPointerData,
         row: &mut IndexRow,
@@ -95,15 +102,10 @@ impl Sink {
         let Some(callback) = self.callback else {
             return;
         };
-        let tid = &raw mut tid;
-        let enter = || {
-            row.form(slot);
-            let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
-            // SAFETY: the index's own callback with its own state.
-            unsafe { callback(self.index, tid, values, nulls, alive, self.state) }
-        };
-        // SAFETY: nothing in the closure has a destructor.
-        unsafe { pg_guard_ffi_boundary(enter) };
+        row.form(slot);
+        let (values, nulls) = (row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
+        // SAFETY: the index's own callback with its own state.
+        unsafe { callback(self.index, &mut tid, values, nulls, alive, self.state) }
     }
 }
 
@@ -146,7 +148,23 @@ impl<'r> Build<'r> {
         let mut verdicts = PageVerdicts::none();
         let mut last_block = pg_sys::InvalidBlockNumber;
         let mut live = 0.0;
-        while let Some(found) = scan.next() {
+        loop {
+            // Most tuples of a page need no second look.
+            let plain = |found: &Found, slot: Slot<'_>, block| {
+                if roots.is_stale(block) || row.is_partial() {
+                    return false;
+                }
+                if !one_version && verdicts.known(found.tid, block) != Some(Verdict::Live) {
+                    return false;
+                }
+                let Some(address) = roots.known_address(found) else { return false };
+                row.begin();
+                sink.enter_inside(address, &mut row, slot, true);
+                live += 1.0;
+                true
+            };
+            // SAFETY: nothing in the closure has a destructor.
+            let Some(found) = (unsafe { scan.next_but(plain) }) else { break };
             check_for_interrupts();
             let (block, done) = scan.position();
             if progress && block != last_block {

@@ -46,8 +46,17 @@ impl PageVerdicts {
             self.judge(buffer, horizon);
             self.block = block;
         }
+        self.known(tid, block).unwrap_or(Verdict::Open)
+    }
+
+    /// The verdict on a tuple of the page that was judged last; `None` for any other.
+    pub fn known(
+        &self,
+        tid: pg_sys::ItemPointerData,
+        block: pg_sys::BlockNumber,
+    ) -> Option<Verdict> {
         let index = usize::from(tid.ip_posid).wrapping_sub(1);
-        self.verdicts.get(index).copied().unwrap_or(Verdict::Open)
+        self.verdicts.get(index).copied().filter(|_| self.block == block)
     }
 
     #[allow(ffi_unwind_calls)] // what the boundary is for

@@ -10,6 +10,7 @@ use crate::pg::relation::Rel;
 use crate::pg::slot::{OwnedSlot, Slot};
 use crate::pg::{memory, raw};
 use pgrx_pg_sys as pg_sys;
+use pgrx_pg_sys::ffi::pg_guard_ffi_boundary;
 
 /// The roots of the HOT chains of one page, by line pointer.
 pub struct PageRoots {
@@ -53,27 +54,28 @@ impl PageRoots {
         tuple: &Found,
         buffer: pg_sys::Buffer,
     ) -> CaliberResult<pg_sys::ItemPointerData> {
-        let mut address = tuple.tid;
-        if !tuple.is_heap_only() {
+        if let Some(address) = self.known_address(tuple) {
             return Ok(address);
         }
-        let slot = usize::from(tuple.tid.ip_posid) - 1;
-        if self.roots[slot] == pg_sys::InvalidOffsetNumber {
-            // The chain grew after its page's roots were read: the page may have been updated and
-            // pruned since, without the scan having left it.
-            self.load(buffer, self.block);
+        // The chain grew after its page's roots were read: the page may have been updated and
+        // pruned since, without the scan having left it.
+        self.load(buffer, self.block);
+        self.known_address(tuple).ok_or_else(|| CaliberError::BrokenHotChain {
+            table: rel.name(),
+            block: self.block,
+            offset: tuple.tid.ip_posid,
+        })
+    }
+
+    /// The address under which an index enters a tuple of this page; `None` for a heap-only one that
+    /// had no root when the page was read.
+    pub fn known_address(&self, tuple: &Found) -> Option<pg_sys::ItemPointerData> {
+        let mut address = tuple.tid;
+        if tuple.is_heap_only() {
+            let index = usize::from(tuple.tid.ip_posid).wrapping_sub(1);
+            address.ip_posid = self.roots.get(index).copied().filter(|&root| root != 0)?;
         }
-        match self.roots[slot] {
-            0 => Err(CaliberError::BrokenHotChain {
-                table: rel.name(),
-                block: self.block,
-                offset: tuple.tid.ip_posid,
-            }),
-            root => {
-                address.ip_posid = root;
-                Ok(address)
-            }
-        }
+        Some(address)
     }
 }
 
@@ -236,18 +238,38 @@ impl HeapScan {
         self.slot.slot()
     }
 
-    /// Goes to the next tuple.
-    pub fn next(&mut self) -> Option<Found> {
-        let slot = self.slot.slot().as_ptr();
-        // SAFETY: the slot is of the table's kind.
-        let more = unsafe {
-            pg_sys::heap_getnextslot(self.scan, pg_sys::ScanDirection::ForwardScanDirection, slot)
+    /// Goes to the next tuple that `take` does not take, with one crossing into PostgreSQL for all
+    /// until then. `take` gets the tuple, in the slot too, and its block.
+    ///
+    /// # Safety
+    /// `take` is called inside of a boundary: it may call what raises, without a guard, and has
+    /// nothing with a destructor.
+    #[allow(ffi_unwind_calls)] // what the boundary is for
+    pub unsafe fn next_but(
+        &mut self,
+        mut take: impl FnMut(&Found, Slot<'_>, pg_sys::BlockNumber) -> bool,
+    ) -> Option<Found> {
+        let (scan, slot) = (self.scan, self.slot.slot());
+        // Not a reference: the tuple changes with every step.
+        let heap = scan.cast::<pg_sys::HeapScanDescData>();
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        let tuples = || loop {
+            // SAFETY: the slot is of the table's kind.
+            if !unsafe { raw::heap_getnextslot(scan, forward, slot.as_ptr()) } {
+                return None;
+            }
+            // SAFETY: scans of this access method are heap's, whose generic part comes first.
+            let tuple = unsafe { &raw mut (*heap).rs_ctup };
+            // SAFETY: the tuple that the scan stands on.
+            let found = Found { tid: unsafe { (*tuple).t_self }, tuple };
+            // SAFETY: as above.
+            let block = unsafe { (*heap).rs_cblock };
+            if !take(&found, slot, block) {
+                return Some(found);
+            }
         };
-        if !more {
-            return None;
-        }
-        let tuple = &raw const self.heap().rs_ctup;
-        Some(Found { tid: self.heap().rs_ctup.t_self, tuple: tuple.cast_mut() })
+        // SAFETY: nothing in the closure has a destructor, as the caller vouches of `take`.
+        unsafe { pg_guard_ffi_boundary(tuples) }
     }
 }
 
@@ -303,12 +325,22 @@ impl IndexRow {
         }
     }
 
-    /// Whether the row in the slot belongs into the index, which may be partial. Begins a new row.
-    pub fn belongs(&self) -> bool {
+    /// Whether only some rows belong into the index.
+    pub fn is_partial(&self) -> bool {
+        !self.predicate.is_null()
+    }
+
+    /// Begins a new row.
+    pub fn begin(&self) {
         // SAFETY: valid as long as this guard.
         let per_tuple = unsafe { (*self.context).ecxt_per_tuple_memory };
         // SAFETY: nothing of the previous row is used any more.
         unsafe { memory::reset(per_tuple) };
+    }
+
+    /// Whether the row in the slot belongs into the index, which may be partial. Begins a new row.
+    pub fn belongs(&self) -> bool {
+        self.begin();
         // SAFETY: prepared for this context.
         self.predicate.is_null() || unsafe { pg_sys::ExecQual(self.predicate, self.context) }
     }

@@ -3,11 +3,13 @@
 //! PostgreSQL has collected and sorted the addresses that the index has. This walks the table in
 //! the same order and inserts each row of the snapshot whose root is not among them.
 
-use super::index_scan::{HeapScan, IndexRow, PageRoots, report_progress};
+use super::index_scan::{Found, HeapScan, IndexRow, PageRoots, report_progress};
 use crate::error::CaliberResult;
 use crate::pg::ports::MAX_HEAP_TUPLES_PER_PAGE;
+use crate::pg::raw;
 use crate::pg::relation::Rel;
 use crate::pg::report::or_raise;
+use crate::pg::slot::Slot;
 use pgrx::pg_guard;
 use pgrx_pg_sys as pg_sys;
 use pgrx_pg_sys::ffi::pg_guard_ffi_boundary;
@@ -53,7 +55,16 @@ impl Validation<'_> {
     ) -> CaliberResult<()> {
         report_progress(pg_sys::PROGRESS_SCAN_BLOCKS_TOTAL, scan.blocks().into());
         let mut roots = PageRoots::none();
-        while let Some(found) = scan.next() {
+        loop {
+            let page = &self.page;
+            let entered = |found: &Found, _: Slot<'_>, block| {
+                let address = roots.known_address(found).filter(|_| !roots.is_stale(block));
+                let entered = address.is_some_and(|address| page.contains(address.ip_posid));
+                state.htups += f64::from(u8::from(entered));
+                entered
+            };
+            // SAFETY: nothing in the closure has a destructor.
+            let Some(found) = (unsafe { scan.next_but(entered) }) else { break };
             pgrx::check_for_interrupts!();
             state.htups += 1.0;
             let (block, done) = scan.position();
@@ -125,16 +136,20 @@ struct SortedEntries {
 impl SortedEntries {
     fn of(sort: *mut pg_sys::Tuplesortstate) -> Self {
         let mut entries = Self { sort, next: None };
-        entries.advance();
+        let first = || entries.advance();
+        // SAFETY: nothing in the closure has a destructor.
+        unsafe { pg_guard_ffi_boundary(first) };
         entries
     }
 
+    /// Goes to the next entry. To be called inside of a boundary.
+    #[allow(ffi_unwind_calls)] // what the boundary is for
     fn advance(&mut self) {
         let mut datum = pg_sys::Datum::null();
         let mut is_null = false;
         // SAFETY: a finished sort of encoded addresses, passed by value; no abbreviated keys.
         let more = unsafe {
-            pg_sys::tuplesort_getdatum(
+            raw::tuplesort_getdatum(
                 self.sort,
                 true,
                 false,
@@ -153,17 +168,21 @@ impl SortedEntries {
     /// The entries of one page; those of earlier pages are passed over.
     fn take_page(&mut self, block: pg_sys::BlockNumber) -> PageEntries {
         let mut page = PageEntries::none();
-        while let Some((entry_block, offset)) = self.next {
-            if entry_block > block {
-                break;
+        let take = || {
+            while let Some((entry_block, offset)) = self.next {
+                if entry_block > block {
+                    break;
+                }
+                if entry_block == block
+                    && let Some(has) = page.0.get_mut(usize::from(offset))
+                {
+                    *has = true;
+                }
+                self.advance();
             }
-            if entry_block == block
-                && let Some(has) = page.0.get_mut(usize::from(offset))
-            {
-                *has = true;
-            }
-            self.advance();
-        }
+        };
+        // SAFETY: nothing in the closure has a destructor.
+        unsafe { pg_guard_ffi_boundary(take) };
         page
     }
 }
