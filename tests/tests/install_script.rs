@@ -26,6 +26,22 @@ fn texts(folder: &str, extension: &str) -> Vec<String> {
     files.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
 }
 
+#[test]
+fn cargo_pgrx_gets_the_files_that_make_up_the_install_script() {
+    let list = fs::read_to_string(project("src/api/schema.rs")).unwrap();
+    let listed: Vec<_> = list
+        .split("extension_sql_file!(")
+        .skip(1)
+        .map(|call| call.split('"').nth(1).expect("a path").rsplit('/').next().unwrap().to_owned())
+        .collect();
+    let mut files: Vec<_> = fs::read_dir(project("sql/install"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    assert_eq!(listed, files);
+}
+
 /// The symbols that the install script names.
 fn declared() -> BTreeSet<String> {
     let mut symbols = BTreeSet::new();

@@ -63,6 +63,16 @@ unsafe extern "C" {
 unsafe extern "C-unwind" {
     /// Does what a signal has asked for: a cancel, a termination, an invalidation.
     pub fn ProcessInterrupts();
+    /// Looks a function up, into memory of the current context.
+    pub fn fmgr_info(function: pg_sys::Oid, info: *mut pg_sys::FmgrInfo);
+    /// Begins an index scan anew, with these keys.
+    pub fn index_rescan(
+        scan: pg_sys::IndexScanDesc,
+        keys: pg_sys::ScanKey,
+        key_count: c_int,
+        order_bys: pg_sys::ScanKey,
+        order_by_count: c_int,
+    );
     /// Goes to the next row of an index scan.
     pub fn index_getnext_slot(
         scan: pg_sys::IndexScanDesc,

@@ -139,7 +139,8 @@ impl Table {
     }
 }
 
-/// The scan keys for conditions on the index's first columns.
+/// The scan keys for conditions on the index's first columns. Their functions are named, and still
+/// to be looked up.
 fn scan_keys(index: Rel<'_>, conditions: &[Condition<'_>]) -> Vec<pg_sys::ScanKeyData> {
     let data = index.data();
     let count = conditions.len();
@@ -153,22 +154,14 @@ fn scan_keys(index: Rel<'_>, conditions: &[Condition<'_>]) -> Vec<pg_sys::ScanKe
     for (i, (key, condition)) in keys.iter_mut().zip(conditions).enumerate() {
         let (family, input, collation) = (families[i], inputs[i], collations[i]);
         let strategy = condition.comparison.strategy();
-        let procedure = comparison_procedure(family, input, strategy);
         let (argument, is_null) = condition.value.to_raw();
-        let flags = if is_null { pg_sys::SK_ISNULL as i32 } else { 0 };
-        // SAFETY: the key is ours; the procedure compares values of the input type.
-        unsafe {
-            pg_sys::ScanKeyEntryInitialize(
-                key,
-                flags,
-                i as pg_sys::AttrNumber + 1,
-                strategy,
-                pg_sys::InvalidOid,
-                collation,
-                procedure,
-                argument,
-            );
-        }
+        key.sk_flags = if is_null { pg_sys::SK_ISNULL as i32 } else { 0 };
+        key.sk_attno = i as pg_sys::AttrNumber + 1;
+        key.sk_strategy = strategy;
+        key.sk_subtype = pg_sys::InvalidOid;
+        key.sk_collation = collation;
+        key.sk_func.fn_oid = comparison_procedure(family, input, strategy);
+        key.sk_argument = argument;
     }
     keys
 }
@@ -257,18 +250,21 @@ impl<'t> IndexScan<'t> {
     }
 
     /// Starts again, for other values of as many conditions.
+    #[allow(ffi_unwind_calls)] // what the boundary is for
     pub fn restart(&mut self, conditions: &[Condition<'_>]) {
         let mut keys = scan_keys(self.index.rel(), conditions);
-        // SAFETY: the scan was begun for this many keys, and copies them.
-        unsafe {
-            pg_sys::index_rescan(
-                self.scan.scan,
-                keys.as_mut_ptr(),
-                keys.len() as i32,
-                std::ptr::null_mut(),
-                0,
-            );
-        }
+        let (scan, keys) = (self.scan.scan, keys.as_mut_slice());
+        let restart = || {
+            for key in keys.iter_mut() {
+                // SAFETY: compares values of the column's type; raises when it was dropped.
+                unsafe { raw::fmgr_info(key.sk_func.fn_oid, &mut key.sk_func) };
+            }
+            let (count, none) = (keys.len() as i32, std::ptr::null_mut());
+            // SAFETY: the scan was begun for this many keys, and copies them.
+            unsafe { raw::index_rescan(scan, keys.as_mut_ptr(), count, none, 0) };
+        };
+        // SAFETY: nothing in the closure has a destructor.
+        unsafe { pg_guard_ffi_boundary(restart) };
     }
 
     /// The row that the scan stands on, once [`IndexScan::next`] has found one.

@@ -143,7 +143,9 @@ pub const CREATE_INDEX_PARALLEL: Operation = operation(
     "create_index_parallel",
     TWO,
     Work {
-        before: &["SET max_parallel_maintenance_workers = 2; SET min_parallel_table_scan_size = 0"],
+        // Leader and workers have to have 32 MB each of what may be used.
+        before: &["SET max_parallel_maintenance_workers = 2; SET min_parallel_table_scan_size = 0;
+            SET maintenance_work_mem = '128MB'"],
         measured: "CREATE INDEX made ON storage.plain_{am} (b)",
         after: &["DROP INDEX storage.made"],
         repeats: 4,
