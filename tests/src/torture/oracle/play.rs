@@ -1,10 +1,13 @@
 //! A program on the tables of one access method, and what its user sees.
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use postgres::SimpleQueryMessage;
+use tempfile::NamedTempFile;
 
 use super::program::{SESSIONS, Step};
 use crate::cluster::Cluster;
@@ -118,6 +121,14 @@ impl Side {
     }
 }
 
+/// A temporary file that the server can read.
+fn file_with(data: &str) -> NamedTempFile {
+    let readable = Permissions::from_mode(0o644);
+    let mut file = tempfile::Builder::new().permissions(readable).tempfile().unwrap();
+    file.write_all(data.as_bytes()).unwrap();
+    file
+}
+
 /// Runs a statement; the rows, in any order, and what was done, or the refusal.
 fn tell(db: &mut Db, sql: &str) -> Result<String, String> {
     let refusal = |error: postgres::Error| {
@@ -126,12 +137,13 @@ fn tell(db: &mut Db, sql: &str) -> Result<String, String> {
         let text = format!("{} {} {constraint}", server.code().code(), server.message());
         text.replace("on_caliber_am", "here").replace("on_heap", "here")
     };
-    if let Some((copy, data)) = sql.split_once(" FROM STDIN\n") {
-        let copy = format!("{copy} FROM STDIN");
-        let mut writer = db.copy_in(&copy).map_err(refusal)?;
-        writer.write_all(data.as_bytes()).expect("the server takes the data");
-        return writer.finish().map(|rows| format!("COPY {rows}")).map_err(refusal);
-    }
+    // From a file: the client loses its place in the protocol when a COPY from STDIN is refused between
+    // its Bind and its data, as it is when it had to wait for a lock and others have a deadlock.
+    let copy = sql.split_once(" FROM STDIN\n").map(|(copy, data)| {
+        let file = file_with(data);
+        (format!("{copy} FROM '{}'", file.path().display()), file)
+    });
+    let sql = copy.as_ref().map_or(sql, |(sql, _)| sql);
     let mut rows = Vec::new();
     let mut told = String::new();
     for message in db.simple_query(sql).map_err(refusal)? {
