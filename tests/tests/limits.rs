@@ -163,6 +163,34 @@ fn a_lease_that_is_over_stops_its_worker_only_once_a_higher_fence_was_used() {
 }
 
 #[test]
+fn a_jump_of_the_clock_moves_the_end_of_leases_and_fences_still_rise() {
+    let mut t = Tree::new("limits");
+    let [a, b] = [agent(&mut t.db, "worker"), agent(&mut t.db, "worker")];
+    // To the functions, a clock that has jumped ahead is rows whose times lie as much further back.
+    let jump = |db: &mut Db, by: &str| {
+        db.run(&format!(
+            "UPDATE caliber_lock SET acquired_at = acquired_at - interval '{by}',
+                 expires_at = expires_at - interval '{by}'"
+        ));
+    };
+    let first = acquire(&mut t.db, a, FILE, "'30 minutes'");
+    jump(&mut t.db, "1 hour");
+    let second = acquire(&mut t.db, b, FILE, "'30 minutes'");
+    assert!(fence(&first) < fence(&second), "{first} and then {second}");
+    jump(&mut t.db, "-1 hour");
+    let check = format!(
+        "SELECT array_agg(fence ORDER BY expires_at) FROM caliber_lock_check({FILE})
+         WHERE expires_at > clock_timestamp() + interval '20 minutes'"
+    );
+    // The first is live again, and the second lasts longer than it promised.
+    assert_eq!(t.db.one::<Vec<i64>>(&check), [fence(&first), fence(&second)]);
+    assert_eq!(acquire(&mut t.db, a, FILE, "'30 minutes'"), Value::Null);
+    jump(&mut t.db, "2 hours");
+    let third = acquire(&mut t.db, a, FILE, "'30 minutes'");
+    assert!(fence(&second) < fence(&third), "{second} and then {third}");
+}
+
+#[test]
 fn a_lease_that_is_not_committed_makes_others_wait_as_far_as_they_do() {
     let mut t = Tree::new("limits");
     let [a, b] = [agent(&mut t.db, "worker"), agent(&mut t.db, "worker")];
