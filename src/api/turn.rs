@@ -14,7 +14,7 @@ use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::event::Event;
 use caliber_am::table::lock::RowLock;
-use caliber_am::table::lookup::{Order, equal, greater};
+use caliber_am::table::lookup::{Order, at_least, equal, greater};
 use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::{Given, Writer};
 use caliber_am::table::{Access, Table};
@@ -199,8 +199,8 @@ impl<'t> Append<'t> {
         require_active(&row)?;
         append.used = counter(&row, scope::TOKENS_USED);
         append.budget = counter(&row, scope::TOKEN_BUDGET);
-        append.next =
-            counter(&row, scope::TURN_COUNT).max(i64::from(highest_sequence(turns, id)?) + 1);
+        let counted = row.get(scope::TURN_COUNT).as_i32().unwrap_or(0);
+        append.next = next_sequence(turns, id, counted)?;
         append.changes = Some(changes);
         Ok(append)
     }
@@ -279,13 +279,15 @@ fn counter(row: &Row<'_>, position: usize) -> i64 {
     row.get(position).as_i32().unwrap_or(0).into()
 }
 
-/// The highest sequence number stored in the scope, by whatever way; -1 when there is none.
-fn highest_sequence(turns: &Table, scope_id: Uuid) -> CaliberResult<i32> {
+/// The sequence number of the scope's next turn: the one that it counts, or one past the highest that
+/// is stored, by whatever way. Only numbers that the scope has not counted are looked for: an index scan
+/// reads all that it finds on a page.
+fn next_sequence(turns: &Table, scope_id: Uuid, counted: i32) -> CaliberResult<i64> {
     let snapshot = ActiveSnapshot::latest();
-    let conditions = [equal(Value::uuid(scope_id))];
+    let conditions = [equal(Value::uuid(scope_id)), at_least(Value::int4(counted))];
     let mut scan = turns.scan(path::BY_SCOPE, &conditions, Order::Descending, &snapshot)?;
     let highest = scan.next().and_then(|slot| slot.get(turns.attno(column::SEQUENCE)).as_i32());
-    Ok(highest.unwrap_or(-1))
+    Ok(highest.map_or(i64::from(counted), |highest| i64::from(highest) + 1))
 }
 
 fn caliber_turn_get(_: &Call<'_>, id: Option<Uuid>) -> CaliberResult<Option<Composite>> {
