@@ -70,7 +70,7 @@ impl Space {
             unsafe { pg_sys::ReadBufferExtended(rel.as_ptr(), MAIN, block, mode, strategy) };
         self.add_tuples(rel, buffer);
         // SAFETY: pinned above; after an error the transaction's abort lets go of it.
-        unsafe { pg_sys::ReleaseBuffer(buffer) };
+        unsafe { raw::ReleaseBuffer(buffer) };
     }
 
     #[allow(ffi_unwind_calls)] // what the boundary is for

@@ -34,7 +34,7 @@ impl Scratch {
         // SAFETY: the context that was current before.
         unsafe { pg_sys::MemoryContextSwitchTo(caller) };
         // SAFETY: nothing of what was allocated is used any more.
-        unsafe { pg_sys::MemoryContextReset(self.context) };
+        unsafe { raw::MemoryContextReset(self.context) };
         result
     }
 }

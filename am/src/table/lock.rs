@@ -2,8 +2,8 @@
 
 use super::{Table, row::Row};
 use crate::error::{CaliberError, CaliberResult};
-use crate::pg::ports;
 use crate::pg::snapshot::ActiveSnapshot;
+use crate::pg::{ports, transaction};
 use pgrx_pg_sys as pg_sys;
 use uuid::Uuid;
 
@@ -91,8 +91,8 @@ impl Table {
         }
         let mut tid = row.slot().tid();
         let mut failure = pg_sys::TM_FailureData::default();
-        // SAFETY: does not mark the command id as used; locking writes no row version.
-        let cid = unsafe { pg_sys::GetCurrentCommandId(false) };
+        // Locking writes no row version, so the command id is not marked as used.
+        let cid = transaction::current_command();
         // SAFETY: an open table, a version that the snapshot sees, a slot of the table's kind.
         let result = unsafe {
             pg_sys::table_tuple_lock(

@@ -217,7 +217,7 @@ impl Statement {
             if !index.is_null() {
                 // SAFETY: opened by open_indexes. The lock stays, as the table's does: without a
                 // lock on the table nobody could use one on its index.
-                unsafe { pg_sys::index_close(index, pg_sys::NoLock as i32) };
+                unsafe { raw::relation_close(index, pg_sys::NoLock as i32) };
             }
         }
         keep(self);
