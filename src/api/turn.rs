@@ -4,10 +4,11 @@ use super::fences::{ScopeTables, trajectory_access};
 use super::scope::require_active;
 use super::update::{unknown, write_and};
 use super::{create, get, get_many, list, may_open, open, required};
+use crate::chat::{self, Role};
 use crate::entity::scope::column as scope;
 use crate::entity::turn::{column, path};
 use crate::entity::{SCOPE, TRAJECTORY, TURN};
-use crate::{chat, tokens};
+use crate::tokens;
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, SetOf};
 use caliber_am::pg::snapshot::ActiveSnapshot;
@@ -125,7 +126,16 @@ fn caliber_turn_append_many(
     if let Some(scope) = append.locked_scope() {
         writer.rely_on(&tables.scopes, scope);
     }
+    let mut roles: Vec<(Role, Value<'static>)> = Vec::new();
     for message in messages {
+        let role = match roles.iter().find(|(role, _)| *role == message.role) {
+            Some(&(_, value)) => value,
+            None => {
+                let value = turns.enum_value(column::ROLE, message.role.label())?;
+                roles.push((message.role, value));
+                value
+            }
+        };
         let asked = tokens::estimate(&message.content);
         append.check_budget(asked)?;
         let next = append.sequence(None)?;
@@ -137,7 +147,7 @@ fn caliber_turn_append_many(
         given
             .set(column::SCOPE_ID, Value::uuid(scope_id))
             .set(column::SEQUENCE, Value::int4(next))
-            .set(column::ROLE, turns.enum_value(column::ROLE, message.role.label())?)
+            .set(column::ROLE, role)
             .set(column::CONTENT, Value::text(&message.content)?)
             .set(column::TOKEN_COUNT, Value::int4(asked))
             .set(column::TOOL_CALLS, json(&message.tool_calls)?)
