@@ -15,6 +15,12 @@ use crate::db::Db;
 
 const CLIENTS: usize = 6;
 
+/// What is counted of each kill.
+const CHECKED: &str = "recoveries checked";
+
+/// All rows are looked at after each kill, which takes the longer the more there are.
+const KILLS_OF_A_DATABASE: u64 = 20;
+
 /// Little memory and frequent checkpoints, so that much is under way at any moment.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("fsync", "on"),
@@ -38,13 +44,13 @@ pub fn run(plan: &Plan) -> Report {
     let installation = Installation::copy();
     let cluster = Cluster::init(&installation, "crash", SETTINGS);
     cluster.start();
-    set_up(&mut cluster.connect("postgres"), || cluster.connect(DB));
-    let mut db = cluster.connect(DB);
-    add_amcheck(&mut db);
-    let mut load = Load::new(&mut db, CLIENTS, &mut rng);
-    drop(db);
+    let mut load = begin(&cluster, &mut rng);
     let mut cycles = plan.budget.start();
     while cycles.next_step(&report) {
+        if report.get(CHECKED).is_multiple_of(KILLS_OF_A_DATABASE) && report.get(CHECKED) > 0 {
+            cluster.connect("postgres").run(&format!("DROP DATABASE {DB} WITH (FORCE)"));
+            load = begin(&cluster, &mut rng);
+        }
         let (commits, pause) = (rng.u64(20..400), Duration::from_millis(rng.u64(0..40)));
         let how = rng.choice([Some(Kill::All), Some(Kill::Postmaster), None]).flatten();
         let (enough, doing) = load.run(
@@ -73,6 +79,14 @@ pub fn run(plan: &Plan) -> Report {
         check_log(&cluster);
     }
     report
+}
+
+/// A new database and its load.
+fn begin(cluster: &Cluster<'_>, rng: &mut Rng) -> Load {
+    set_up(&mut cluster.connect("postgres"), || cluster.connect(DB));
+    let mut db = cluster.connect(DB);
+    add_amcheck(&mut db);
+    Load::new(&mut db, CLIENTS, rng)
 }
 
 /// Adds amcheck where it is at hand.
@@ -116,7 +130,7 @@ pub(super) fn check(db: &mut Db, load: &mut Load, report: &mut Report) {
     found.extend(broken(db));
     found.truncate(20);
     assert!(found.is_empty(), "{}\n{report:#?}", found.join("\n"));
-    report.count("recoveries checked", 1);
+    report.count(CHECKED, 1);
 }
 
 /// Fails when a table or index of the current schema is damaged, or a rule is broken.
