@@ -203,8 +203,10 @@ mod tests {
             let error = decide(strategy, a, b, known, winner).unwrap_err();
             assert_eq!(error.sqlstate(), "22023");
         }
-        let merged = decide(Strategy::Merge, a, b, true, third).unwrap();
-        assert_eq!(merged, Outcome::Merged { into });
+        for known in [true, false] {
+            let merged = decide(Strategy::Merge, a, b, known, third).unwrap();
+            assert_eq!(merged, Outcome::Merged { into });
+        }
     }
 
     proptest! {

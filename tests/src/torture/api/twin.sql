@@ -1383,7 +1383,7 @@ BEGIN
         PERFORM need(won IS NOT NULL OR kind IS NOT NULL AND a_strategy <> 'merge'
             AND (kind = 'artifact' OR a_strategy <> 'highest_confidence'), 'winner');
         PERFORM need(won IS NULL OR won IN (r.item_a_id, r.item_b_id)
-            OR a_strategy = 'merge' AND kind IS NOT NULL, 'winner');
+            OR a_strategy = 'merge', 'winner');
     END IF;
     IF kind IS NOT NULL THEN
         IF won IS NULL AND a_strategy NOT IN ('reject_both', 'escalate') THEN
