@@ -368,10 +368,10 @@ BEGIN
     PERFORM need(a_parent IS DISTINCT FROM new_id, 'below itself');
     SELECT * INTO t FROM caliber_trajectory WHERE trajectory_id = a_trajectory FOR UPDATE;
     IF FOUND THEN
+        f := next_fence('trajectory', a_trajectory, t.fence, t.fence, a_fence);
         IF t.status <> 'active' THEN
             PERFORM refuse('55000', 'not active');
         END IF;
-        f := next_fence('trajectory', a_trajectory, t.fence, t.fence, a_fence);
         UPDATE caliber_trajectory SET fence = f WHERE trajectory_id = a_trajectory AND fence <> f;
     END IF;
     INSERT INTO caliber_scope (scope_id, trajectory_id, name, token_budget, purpose,
