@@ -79,7 +79,18 @@ pub fn run(workspace: &Workspace, plan: &Plan) -> Result<ExitCode> {
     if plan.filter.is_none() && plan.pg.is_none() {
         stages.run("each benchmark, once", || {
             let tiny = bench::Options { rows: Some(1000), rounds: Some(1), ..Default::default() };
-            bench::run(workspace, Profile::Debug, &tiny).map(drop)
+            bench::run(workspace, Profile::Debug, &tiny)?;
+            if !bench::counts_instructions() {
+                progress::say("valgrind is not installed: no instructions are counted");
+                return Ok(());
+            }
+            let few = bench::Options {
+                rows: Some(1000),
+                instructions: true,
+                only: vec!["get".to_owned()],
+                ..Default::default()
+            };
+            bench::run(workspace, Profile::Debug, &few).map(drop)
         });
     }
     Ok(stages.summary())

@@ -46,12 +46,16 @@ const GOALS: &[(&str, &str, f64)] = &[
     ("vacuum", "heap", 1.0 / 1.02),
 ];
 
+/// The ratio that is wanted of the peer's time to ours.
+pub fn wanted(operation: &str, implementation: &str) -> Option<f64> {
+    let goal = GOALS.iter().find(|goal| (goal.0, goal.1) == (operation, implementation));
+    goal.map(|goal| goal.2)
+}
+
 /// The ratio that is wanted of a figure, and whether it was reached: by the median, by a round at
 /// least, or by none.
 pub fn verdict(figure: &Figure) -> Option<(f64, &'static str)> {
-    let wanted =
-        |goal: &&(&str, &str, f64)| (goal.0, goal.1) == (figure.operation, figure.implementation);
-    let goal = GOALS.iter().find(wanted)?.2;
+    let goal = wanted(figure.operation, figure.implementation)?;
     let (median, _, highest) = figure.ratio?;
     let verdict = if median >= goal {
         "reached"

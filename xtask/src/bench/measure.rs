@@ -14,9 +14,12 @@ use crate::postgres::cluster::Cluster;
 
 /// Nothing but what is measured may differ between the runs; parallel workers would take turns on
 /// the machine's few cores.
-const SESSION: &str = "SET max_parallel_workers_per_gather = 0;
+pub const SESSION: &str = "SET max_parallel_workers_per_gather = 0;
     SET max_parallel_maintenance_workers = 0;
     SET client_min_messages = warning";
+
+/// The cycles would tell how long the disk takes.
+pub const CYCLES_SESSION: &str = "SET synchronous_commit = off";
 
 /// Nanoseconds of one call or row: of each batch of each measured round.
 #[derive(Debug)]
@@ -48,7 +51,9 @@ pub fn measure(
             let index = (turn + round as usize) % count;
             let index = if round % 2 == 0 { index } else { count - 1 - index };
             let peer = peers[index];
-            tidy(&mut client, operation)?;
+            for sql in tidying(operation) {
+                client.batch_execute(&sql)?;
+            }
             let run = run(cluster, operation, peer, size, round)
                 .with_context(|| format!("{} as {}", operation.name, peer.name))?;
             if round > 0 {
@@ -59,19 +64,16 @@ pub fn measure(
     Ok(times)
 }
 
-/// Puts the tables back to where the other runs begin.
-fn tidy(client: &mut Client, operation: &Operation) -> Result<()> {
+/// The statements that put the tables back to where the other runs begin.
+pub fn tidying(operation: &Operation) -> Vec<String> {
+    let mut statements = Vec::new();
     for schema in ["caliber", "peer"] {
-        for table in operation.grows {
-            client.batch_execute(&format!(
-                "DELETE FROM {schema}.{table} WHERE created_at > (SELECT at FROM bench.loaded)"
-            ))?;
-        }
-        for table in operation.vacuum {
-            client.batch_execute(&format!("VACUUM {schema}.{table}"))?;
-        }
+        statements.extend(operation.grows.iter().map(|table| {
+            format!("DELETE FROM {schema}.{table} WHERE created_at > (SELECT at FROM bench.loaded)")
+        }));
+        statements.extend(operation.vacuum.iter().map(|table| format!("VACUUM {schema}.{table}")));
     }
-    Ok(())
+    statements
 }
 
 /// How many calls, cycles or rows a round has.
@@ -83,14 +85,15 @@ pub fn units(operation: &Operation, size: Size) -> i32 {
     }
 }
 
-fn connect(cluster: &Cluster) -> Result<Client> {
+/// A session in which nothing but what is measured differs.
+pub fn connect(cluster: &Cluster) -> Result<Client> {
     let mut client = cluster.connect(DB)?;
     client.batch_execute(SESSION)?;
     Ok(client)
 }
 
 /// Makes the functions that run the operation.
-fn prepare(client: &mut Client, operation: &Operation) -> Result<()> {
+pub fn prepare(client: &mut Client, operation: &Operation) -> Result<()> {
     for peer in operation.peers {
         let failed = match operation.work {
             Work::Cycles(failed) => failed,
@@ -175,7 +178,7 @@ fn cycle_batches(size: Size) -> i32 {
 }
 
 fn cycle(client: &mut Client, operation: &Operation, peer: &Peer, size: Size) -> Result<Vec<f64>> {
-    client.batch_execute("SET synchronous_commit = off")?;
+    client.batch_execute(CYCLES_SESSION)?;
     let call = format!("CALL bench.{}_{}($1, $2, NULL)", operation.name, peer.name);
     client.query_one(&call, &[&1, &(cycles::BATCH / 5)])?;
     let times = client.query_one(&call, &[&cycle_batches(size), &cycles::BATCH])?;
@@ -183,8 +186,24 @@ fn cycle(client: &mut Client, operation: &Operation, peer: &Peer, size: Size) ->
     Ok(times.into_iter().map(|time| time / f64::from(cycles::BATCH)).collect())
 }
 
-fn rows_of(work: &storage::Work, size: Size) -> i32 {
+/// The rows for each of which the time of the statement is told.
+pub fn rows_of(work: &storage::Work, size: Size) -> i32 {
     if work.looks_up { (size.rows / 3).max(1) } else { size.rows }
+}
+
+/// The SQL of a [`storage::Work`], with what its placeholders stand for.
+pub fn spelled(
+    sql: &str,
+    work: &storage::Work,
+    peer: &Peer,
+    size: Size,
+    round: i32,
+    files: &str,
+) -> String {
+    sql.replace("{am}", peer.name)
+        .replace("{files}", files)
+        .replace("{round}", &round.to_string())
+        .replace("{some}", &rows_of(work, size).to_string())
 }
 
 fn statement(
@@ -196,12 +215,7 @@ fn statement(
     files: &str,
 ) -> Result<Vec<f64>> {
     let rows = rows_of(work, size);
-    let spelled = |sql: &str| {
-        sql.replace("{am}", peer.name)
-            .replace("{files}", files)
-            .replace("{round}", &round.to_string())
-            .replace("{some}", &rows.to_string())
-    };
+    let spelled = |sql: &str| spelled(sql, work, peer, size, round, files);
     let mut times = Vec::new();
     for repeat in 0..work.repeats {
         for sql in work.before {

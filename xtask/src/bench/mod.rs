@@ -6,6 +6,7 @@ mod clients;
 mod cycles;
 mod goal;
 mod growth;
+mod instructions;
 mod measure;
 mod memory;
 mod operation;
@@ -21,8 +22,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+pub use crate::bench::instructions::available as counts_instructions;
 pub use crate::bench::options::Options;
-use crate::bench::options::Part;
+use crate::bench::options::{Part, Plan, Size};
 use crate::error::missing;
 use crate::extension::Profile;
 use crate::progress::{self, Step};
@@ -37,6 +39,33 @@ pub fn run(workspace: &Workspace, profile: Profile, options: &Options) -> Result
         // Before a run of many minutes.
         File::create(json).map_err(|e| missing(format!("cannot write {}: {e}", json.display())))?;
     }
+    let results = if options.instructions {
+        instructions::check(&plan.operations)?;
+        let counted = instructions::count(workspace, profile, size, &plan.operations, &plan.peers)?;
+        Results { instructions: counted, ..Results::default() }
+    } else {
+        times(workspace, profile, size, plan)?
+    };
+    report::print(&results);
+    let dir = workspace.cache.with_file_name("bench");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let json = dir.join("results.json");
+    for path in [Some(json.as_path()), options.json.as_deref()].into_iter().flatten() {
+        report::write_json(path, size, &results)?;
+    }
+    report::write_csv(&dir.join("results.csv"), &results.calls)?;
+    report::write_markdown(&dir.join("results.md"), &results)?;
+    chart::draw(&dir.join("results.svg"), &results.calls)?;
+    if !results.growth.is_empty() {
+        growth::write_csv(&dir.join("growth.csv"), &results.growth)?;
+        growth::draw(&dir.join("growth.svg"), &results.growth)?;
+    }
+    progress::say(format_args!("The results are in {}", dir.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures times, memory and space.
+fn times(workspace: &Workspace, profile: Profile, size: Size, plan: Plan) -> Result<Results> {
     let has = |part| plan.parts.contains(&part);
     let mut results = Results::default();
     let on_one_server = plan.parts.iter().any(|part| *part != Part::Growth);
@@ -66,28 +95,14 @@ pub fn run(workspace: &Workspace, profile: Profile, options: &Options) -> Result
     if has(Part::Growth) {
         results.growth = growth::measure(workspace, profile, size)?;
     }
-    report::print(&results);
-    let dir = workspace.cache.with_file_name("bench");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let json = dir.join("results.json");
-    for path in [Some(json.as_path()), options.json.as_deref()].into_iter().flatten() {
-        report::write_json(path, size, &results)?;
-    }
-    report::write_csv(&dir.join("results.csv"), &results.calls)?;
-    report::write_markdown(&dir.join("results.md"), &results)?;
-    chart::draw(&dir.join("results.svg"), &results.calls)?;
-    if !results.growth.is_empty() {
-        growth::write_csv(&dir.join("growth.csv"), &results.growth)?;
-        growth::draw(&dir.join("growth.svg"), &results.growth)?;
-    }
-    progress::say(format_args!("The results are in {}", dir.display()));
-    Ok(ExitCode::SUCCESS)
+    Ok(results)
 }
 
 /// All that a run has measured.
 #[derive(Debug, Default)]
 struct Results {
     calls: Vec<summary::Figure>,
+    instructions: Vec<instructions::Figure>,
     clients: Vec<clients::Figure>,
     memory: Vec<memory::Figure>,
     space: Vec<space::Figure>,

@@ -27,6 +27,9 @@ pub struct Options {
     /// Measured rounds, after one that is not counted
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub rounds: Option<i64>,
+    /// Count the instructions of the operations with valgrind instead of measuring time (100,000 rows)
+    #[arg(long, conflicts_with_all = ["quick", "rounds"])]
+    pub instructions: bool,
     /// Write the results as JSON to this file, too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -80,7 +83,7 @@ const TINY: i32 = 10_000;
 impl Options {
     /// The size of the run.
     pub fn size(&self) -> Result<Size> {
-        let (rows, rounds) = (if self.quick { 100_000 } else { 1_000_000 }, 5);
+        let (rows, rounds) = (if self.quick || self.instructions { 100_000 } else { 1_000_000 }, 5);
         let rows = within("rows", self.rows.unwrap_or(rows), 20_000_000)?;
         let rounds = within("rounds", self.rounds.unwrap_or(rounds), 1000)?;
         let (client_rounds, client_seconds, connections, growth): (_, _, &[i32], &[i32]) =

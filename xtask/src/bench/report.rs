@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 
 use crate::bench::options::Size;
 use crate::bench::summary::Figure;
-use crate::bench::{Results, clients, goal, growth, memory, space, summary};
+use crate::bench::{Results, clients, goal, growth, instructions, memory, space, summary};
 use crate::show;
 
 /// A table of the report.
 struct Table {
     title: &'static str,
-    heads: &'static [&'static str],
+    heads: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
@@ -21,7 +21,7 @@ struct Table {
 pub fn print(results: &Results) {
     for table in tables(results) {
         show::heading(table.title);
-        show::table(table.heads, &table.rows);
+        show::table(&table.heads, &table.rows);
     }
 }
 
@@ -45,6 +45,7 @@ pub fn write_markdown(path: &Path, results: &Results) -> Result<()> {
 fn tables(results: &Results) -> Vec<Table> {
     let all = [
         calls(&results.calls),
+        instructions(&results.instructions),
         clients(&results.clients),
         memory(&results.memory),
         space(&results.space),
@@ -74,7 +75,7 @@ fn calls(figures: &[Figure]) -> Table {
     };
     Table {
         title: "Calls and storage",
-        heads: &[
+        heads: vec![
             "operation",
             "implementation",
             "#µs",
@@ -86,6 +87,28 @@ fn calls(figures: &[Figure]) -> Table {
         ],
         rows: figures.iter().map(row).collect(),
     }
+}
+
+fn instructions(figures: &[instructions::Figure]) -> Table {
+    let row = |figure: &instructions::Figure| {
+        let number = |number: f64| format!("{number:.0}");
+        let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |r| format!("{r:.2} x"));
+        let mut row = vec![
+            figure.operation.to_owned(),
+            figure.implementation.to_owned(),
+            number(figure.instructions),
+            ratio(figure.ratio),
+            ratio(figure.wanted),
+        ];
+        row.extend(figure.groups.map(number));
+        row.push(number(figure.instructions - figure.groups.iter().sum::<f64>()));
+        row
+    };
+    let mut heads =
+        vec!["operation", "implementation", "#instructions", "#to ours", "#wanted of the time"];
+    heads.extend(instructions::GROUPS.map(|(head, _)| head));
+    heads.push("#the rest");
+    Table { title: "Instructions", heads, rows: figures.iter().map(row).collect() }
 }
 
 fn clients(figures: &[clients::Figure]) -> Table {
@@ -104,7 +127,7 @@ fn clients(figures: &[clients::Figure]) -> Table {
     };
     Table {
         title: "Clients",
-        heads: &[
+        heads: vec![
             "operation",
             "implementation",
             "#connections",
@@ -131,7 +154,7 @@ fn memory(figures: &[memory::Figure]) -> Table {
     };
     Table {
         title: "Memory of a backend",
-        heads: &["calls", "in", "#has", "#has then", "#growth"],
+        heads: vec!["calls", "in", "#has", "#has then", "#growth"],
         rows: figures.iter().map(row).collect(),
     }
 }
@@ -146,7 +169,7 @@ fn space(figures: &[space::Figure]) -> Table {
     };
     Table {
         title: "Space",
-        heads: &["measure", "#caliber_am", "#heap", "#ratio"],
+        heads: vec!["measure", "#caliber_am", "#heap", "#ratio"],
         rows: figures.iter().map(row).collect(),
     }
 }
@@ -162,7 +185,7 @@ fn growth(points: &[growth::Point]) -> Table {
     };
     Table {
         title: "Growth",
-        heads: &["operation", "implementation", "#rows", "#µs"],
+        heads: vec!["operation", "implementation", "#rows", "#µs"],
         rows: points.iter().map(row).collect(),
     }
 }
@@ -176,6 +199,7 @@ fn microseconds(nanoseconds: f64) -> String {
 /// transaction of all connections together, and the connections and the way to commit, too.
 pub fn write_json(path: &Path, size: Size, results: &Results) -> Result<()> {
     let mut figures = serde_json::to_value(&results.calls)?;
+    let instructions = results.instructions.iter().map(serde_json::to_value);
     let clients = results.clients.iter().map(|figure| {
         serde_json::json!({
             "operation": figure.operation,
@@ -190,6 +214,7 @@ pub fn write_json(path: &Path, size: Size, results: &Results) -> Result<()> {
     });
     if let Some(all) = figures.as_array_mut() {
         all.extend(clients);
+        all.extend(instructions.collect::<Result<Vec<_>, _>>()?);
     }
     write(path, &format!("{}\n", serde_json::to_string_pretty(&figures)?))
 }
