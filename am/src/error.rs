@@ -89,11 +89,11 @@ pub enum CaliberError {
     #[error("fence {fence} belongs to no live lease on {entity} {id}")]
     FenceUnknown { entity: &'static str, id: Uuid, fence: i64, current: i64 },
     #[error("{entity} {id} is not in the state needed")]
-    WrongState { entity: &'static str, id: Uuid, state: String, needed: String },
+    WrongState { entity: &'static str, id: Uuid, state: &'static str, needed: String },
     #[error("{entity} {id} is over")]
     LeaseOver { entity: &'static str, id: Uuid, fence: i64 },
     #[error("receipt {receipt} is stale for message {id}")]
-    StaleReceipt { id: Uuid, receipt: i32, current: i32, state: String, holder: Option<Uuid> },
+    StaleReceipt { id: Uuid, receipt: i32, current: i32, state: &'static str, holder: Option<Uuid> },
     #[error("agent {agent} may not act on {entity} {id}")]
     NotAddressed { entity: &'static str, id: Uuid, agent: Uuid, needed: &'static str },
     #[error("agent {agent} may not delegate to type \"{agent_type}\"")]
@@ -390,7 +390,7 @@ mod tests {
                 id,
                 receipt: 1,
                 current: 2,
-                state: text(),
+                state: "pending",
                 holder: Some(id),
             },
             CaliberError::NotAddressed { entity: "handoff", id, agent: id, needed: "the receiver" },

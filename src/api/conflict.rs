@@ -79,7 +79,7 @@ fn caliber_conflict_resolve(
     let items = OnceCell::new();
     let lock = |id, snapshot: &ActiveSnapshot| {
         let Some(seen) = conflicts.get(id, snapshot)? else { return Ok(None) };
-        require_state(&seen, id, column::STATUS, UNRESOLVED)?;
+        require_state(&seen, id, UNRESOLVED)?;
         // Nothing is done to them by handing the decision on, so they may be gone.
         let locked = match strategy {
             Strategy::Escalate => Items::named_by(&seen),
@@ -91,7 +91,7 @@ fn caliber_conflict_resolve(
     };
     mutate(&conflicts, id, expected_version, lock, |row, given| {
         let id = row.get(column::CONFLICT_ID).as_uuid().unwrap_or_default();
-        require_state(row, id, column::STATUS, UNRESOLVED)?;
+        require_state(row, id, UNRESOLVED)?;
         let Some(items) = items.get() else { unreachable!("locked before their conflict") };
         let outcome = resolution::decide(strategy, items.a, items.b, items.are_known(), winner)?;
         items.carry_out(&outcome)?;
@@ -103,7 +103,7 @@ fn caliber_conflict_resolve(
         );
         given.set(column::RESOLUTION, Value::jsonb(&json::object_text(&resolution))?);
         let status = if outcome == Outcome::Escalated { "escalated" } else { "resolved" };
-        if row.get(column::STATUS).as_enum_label().as_deref() != Some(status) {
+        if row.state() != Some(status) {
             given.set(column::STATUS, conflicts.enum_value(column::STATUS, status)?);
         }
         if outcome != Outcome::Escalated {

@@ -5,7 +5,6 @@ use super::send::{self, Receiver};
 use super::update::{mutate, plainly, require_state};
 use super::{agent, create, get, may_open, open, required, trajectory};
 use crate::entity::delegation::column;
-use crate::entity::trajectory as trajectories;
 use crate::entity::{AGENT, DELEGATION, MESSAGE, TRAJECTORY, agent as agents};
 use crate::json::{self, quoted};
 use caliber_am::error::{CaliberError, CaliberResult};
@@ -74,7 +73,7 @@ fn caliber_delegation_create(
     if let Some(parent) = parent_trajectory_id {
         let table = open(TRAJECTORY, Access::LOCK)?;
         if let Some(row) = table.lock_by_id(parent, RowLock::Share, &snapshot)? {
-            require_state(&row, parent, trajectories::column::STATUS, &["active"])?;
+            require_state(&row, parent, &["active"])?;
         }
     }
     if let Some(delegator) = delegator_agent_id {
@@ -141,7 +140,7 @@ fn caliber_delegation_accept(
     };
     mutate(&table, id, None, lock, |row, given| {
         let id = row.get(column::DELEGATION_ID).as_uuid().unwrap_or_default();
-        require_state(row, id, column::STATUS, &[DELEGATIONS.open])?;
+        require_state(row, id, &[DELEGATIONS.open])?;
         DELEGATIONS.check_addressed(row, id, agent)?;
         let parent = row.get(column::PARENT_TRAJECTORY_ID).as_uuid().unwrap_or_default();
         let child = match child_trajectory_id {
@@ -170,7 +169,7 @@ fn caliber_delegation_start(
     let agent = required("agent_id", agent_id)?;
     mutate(&table, id, None, plainly(&table), |row, given| {
         let id = row.get(column::DELEGATION_ID).as_uuid().unwrap_or_default();
-        require_state(row, id, column::STATUS, &["accepted"])?;
+        require_state(row, id, &["accepted"])?;
         DELEGATIONS.check_taken_by(row, id, agent)?;
         given.set(column::STATUS, table.enum_value(column::STATUS, "in_progress")?);
         Ok(())
@@ -254,7 +253,7 @@ impl End<'_> {
         let mut parent = None;
         let ended = mutate(&table, id, None, plainly(&table), |row, given| {
             let id = row.get(column::DELEGATION_ID).as_uuid().unwrap_or_default();
-            require_state(row, id, column::STATUS, self.from)?;
+            require_state(row, id, self.from)?;
             may(row, id, self.agent)?;
             delegator = row.get(column::DELEGATOR_AGENT_ID).as_uuid();
             parent = row.get(column::PARENT_TRAJECTORY_ID).as_uuid();

@@ -69,7 +69,7 @@ fn caliber_handoff_create(
     if let Some(id) = trajectory_id {
         let table = open(TRAJECTORY, Access::LOCK)?;
         if let Some(row) = table.lock_by_id(id, RowLock::Share, &snapshot)? {
-            require_state(&row, id, trajectory::STATUS, &["active", "suspended"])?;
+            require_state(&row, id, &["active", "suspended"])?;
         }
     }
     let id = create::insert(&table, &create::with_id(given, handoff_id))?;
@@ -110,7 +110,7 @@ fn caliber_handoff_accept(
     };
     let accepted = mutate(&handoffs, id, None, lock, |row, given| {
         let id = row.get(column::HANDOFF_ID).as_uuid().unwrap_or_default();
-        require_state(row, id, column::STATUS, &[HANDOFFS.open])?;
+        require_state(row, id, &[HANDOFFS.open])?;
         HANDOFFS.check_addressed(row, id, agent)?;
         given
             .set(column::STATUS, handoffs.enum_value(column::STATUS, "accepted")?)
@@ -139,7 +139,7 @@ fn caliber_handoff_complete(
     let agent = required("agent_id", agent_id)?;
     mutate(&table, id, None, plainly(&table), |row, given| {
         let id = row.get(column::HANDOFF_ID).as_uuid().unwrap_or_default();
-        require_state(row, id, column::STATUS, &["accepted"])?;
+        require_state(row, id, &["accepted"])?;
         HANDOFFS.check_taken_by(row, id, agent)?;
         given
             .set(column::STATUS, table.enum_value(column::STATUS, "completed")?)
@@ -160,7 +160,7 @@ fn caliber_handoff_reject(
     let (mut from, mut place) = (None, (None, None));
     let rejected = mutate(&table, id, None, plainly(&table), |row, given| {
         let id = row.get(column::HANDOFF_ID).as_uuid().unwrap_or_default();
-        require_state(row, id, column::STATUS, &[HANDOFFS.open])?;
+        require_state(row, id, &[HANDOFFS.open])?;
         HANDOFFS.check_addressed(row, id, agent)?;
         from = row.get(column::FROM_AGENT_ID).as_uuid();
         place = (row.get(column::TRAJECTORY_ID).as_uuid(), row.get(column::SCOPE_ID).as_uuid());

@@ -14,7 +14,6 @@ use caliber_am::pg::value::Value;
 use caliber_am::table::Access;
 use caliber_am::table::event::Event;
 use caliber_am::table::lock::RowLock;
-use caliber_am::table::lookup::{at_least, at_most};
 use caliber_am::table::row::{Composite, Row};
 use caliber_am::table::writer::{Given, Writer};
 use uuid::Uuid;
@@ -48,8 +47,8 @@ fn caliber_message_list_for_agent(
 ) -> CaliberResult<SetDone> {
     let agent = required("agent_id", agent_id)?;
     let limit = list::row_limit(max_rows)?;
-    let after = match (after_priority.as_enum_label(), after_visible_at, after) {
-        (Some(priority), Some(visible_at), Some(id)) => Some((priority, visible_at.0, id)),
+    let after = match (after_priority.as_oid(), after_visible_at, after) {
+        (Some(_), Some(visible_at), Some(id)) => Some((after_priority, visible_at.0, id)),
         (None, None, None) => None,
         _ => {
             let reason = "Give after_priority, after_visible_at and after together.";
@@ -63,19 +62,14 @@ fn caliber_message_list_for_agent(
     let Some(agent_type) = type_of(agent, &snapshot)? else { return Ok(SetDone) };
     let queue = Queue::of(&messages, agent, agent_type);
     let mut left = limit;
-    let from = after.as_ref().map(|(priority, ..)| priority.as_str());
-    // Of the priority on which the last page ended, from its time on.
-    let visible = |priority: &str| match &after {
-        Some((last, visible_at, _)) if last == priority => Some(at_least(Value::int8(*visible_at))),
-        _ => None,
-    };
-    queue.for_each(&snapshot, from, visible, |scan| {
+    let from = after.map(|(priority, visible_at, _)| (priority, visible_at));
+    queue.for_each(&snapshot, from, None, |scan| {
         let slot = scan.slot();
         let get = |position| slot.get(messages.attno(position));
-        let seen_before = after.as_ref().is_some_and(|(priority, visible_at, id)| {
-            get(column::PRIORITY).as_enum_label().as_deref() == Some(priority)
+        let seen_before = after.is_some_and(|(priority, visible_at, id)| {
+            get(column::PRIORITY).as_oid() == priority.as_oid()
                 && (get(column::VISIBLE_AT).as_i64(), get(column::MESSAGE_ID).as_uuid())
-                    <= (Some(*visible_at), Some(*id))
+                    <= (Some(visible_at), Some(id))
         });
         if !seen_before {
             answer.put_row(&messages, slot);
@@ -118,8 +112,7 @@ fn caliber_message_receive(
         column::DELIVERED_AT,
     ];
     let mut writer = Writer::begin(&messages, Event::Update, &columns);
-    let visible = |_: &str| Some(at_most(Value::int8(now)));
-    queue.for_each(&snapshot, None, visible, |scan| {
+    queue.for_each(&snapshot, None, Some(now), |scan| {
         let row = messages.copy_of(scan.slot());
         if let Some(row) = messages.lock_row_or_skip(row, RowLock::NoKeyUpdate, &snapshot)? {
             let (changes, taken) = delivery.of(&row);
@@ -179,7 +172,7 @@ impl Receipt {
 
     /// Whether the row is in this state of this very delivery.
     fn is_of(&self, row: &Row<'_>, state: &str) -> bool {
-        row.get(column::STATUS).as_enum_label().as_deref() == Some(state)
+        row.state() == Some(state)
             && row.get(column::CLAIMED_BY).as_uuid() == Some(self.agent)
             && row.get(column::DELIVERY_COUNT).as_i32() == Some(self.number)
     }
@@ -193,7 +186,7 @@ impl Receipt {
             id: row.get(column::MESSAGE_ID).as_uuid().unwrap_or_default(),
             receipt: self.number,
             current: row.get(column::DELIVERY_COUNT).as_i32().unwrap_or(0),
-            state: row.get(column::STATUS).as_enum_label().unwrap_or_default(),
+            state: row.state().unwrap_or_default(),
             holder: row.get(column::CLAIMED_BY).as_uuid(),
         })
     }
@@ -251,7 +244,7 @@ fn caliber_message_redrive(
     let further = deliveries.unwrap_or(0);
     mutate_alone(&table, message_id, None, |row, given| {
         let id = row.get(column::MESSAGE_ID).as_uuid().unwrap_or_default();
-        require_state(row, id, column::STATUS, &["dead"])?;
+        require_state(row, id, &["dead"])?;
         let now = clock::now();
         let count = row.get(column::DELIVERY_COUNT).as_i32().unwrap_or(0);
         given

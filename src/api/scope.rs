@@ -4,7 +4,6 @@ use super::fences::{FencedTrajectory, ScopeTables, open_trajectories, trajectory
 use super::update::{mutate, parse_changes, require_state};
 use super::{create, get, get_many, list, may_open, open};
 use crate::entity::scope::{column, path};
-use crate::entity::trajectory::column as trajectory;
 use crate::entity::{SCOPE, TRAJECTORY};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone};
@@ -67,7 +66,7 @@ fn caliber_scope_create(
     if let Some(id) = trajectory_id
         && let Some(row) = FencedTrajectory::lock_and_check(&trajectories, id, fence, &snapshot)?
     {
-        require_state(&row, id, trajectory::STATUS, &["active"])?;
+        require_state(&row, id, &["active"])?;
     }
     create::insert(&scopes, &given)
 }
@@ -168,7 +167,7 @@ pub fn require_active(row: &Row<'_>) -> CaliberResult<()> {
     Err(CaliberError::WrongState {
         entity: SCOPE.name,
         id: row.get(column::SCOPE_ID).as_uuid().unwrap_or_default(),
-        state: "closed".to_owned(),
+        state: "closed",
         needed: "active".to_owned(),
     })
 }

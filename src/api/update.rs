@@ -139,9 +139,9 @@ pub fn plainly<'t, 'v>(
 ///
 /// # Errors
 /// 55000
-pub fn require_state(row: &Row<'_>, id: Uuid, status: usize, needed: &[&str]) -> CaliberResult<()> {
-    let state = row.get(status).as_enum_label().unwrap_or_default();
-    if needed.contains(&state.as_str()) {
+pub fn require_state(row: &Row<'_>, id: Uuid, needed: &[&str]) -> CaliberResult<()> {
+    let state = row.state().unwrap_or_default();
+    if needed.contains(&state) {
         return Ok(());
     }
     let needed = needed.join("\" or \"");

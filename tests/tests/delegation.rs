@@ -502,6 +502,21 @@ fn the_delegator_hears_of_the_result() {
 }
 
 #[test]
+fn a_result_written_before_stays_when_none_is_given_at_the_end() {
+    let mut o = Office::new();
+    let a = o.a;
+    for (state, end) in [("accepted", "complete"), ("pending", "fail"), ("pending", "reject")] {
+        let id = bring_to(&mut o, state);
+        o.db().run(&format!(
+            "UPDATE caliber_delegation SET result = '{{\"part\": 1}}' WHERE delegation_id = '{id}'"
+        ));
+        let agent = if end == "fail" { o.boss } else { a };
+        let ended = o.act(end, id, agent);
+        assert_eq!(ended["result"], json!({"part": 1}), "{end}");
+    }
+}
+
+#[test]
 fn the_delegator_may_give_it_up_at_any_time() {
     let mut o = Office::new();
     let boss = o.boss;

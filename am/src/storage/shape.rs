@@ -93,6 +93,13 @@ impl Shape {
         self.entity().position_of(change).map(|position| self.attno(position) as usize - 1)
     }
 
+    /// The value of the entity's state column, an enum, for the state with this label; `None` when the
+    /// entity has no such state.
+    pub fn state(&self, label: &str) -> Option<pg_sys::Oid> {
+        let number = self.entity().states.iter().position(|state| state.label == label)?;
+        Some(self.states[number])
+    }
+
     /// The state that a value of the state column stands for, by its position.
     pub fn state_of(&self, ty: ColumnType, datum: pg_sys::Datum) -> Option<usize> {
         let entity = self.entity();

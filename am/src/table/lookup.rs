@@ -26,6 +26,8 @@ pub struct Condition<'v> {
 pub enum Comparison {
     /// `column = value`
     Equal,
+    /// `column < value`
+    Less,
     /// `column > value`
     Greater,
     /// `column >= value`
@@ -38,6 +40,7 @@ impl Comparison {
     const fn strategy(self) -> pg_sys::StrategyNumber {
         (match self {
             Self::Equal => pg_sys::BTEqualStrategyNumber,
+            Self::Less => pg_sys::BTLessStrategyNumber,
             Self::Greater => pg_sys::BTGreaterStrategyNumber,
             Self::GreaterOrEqual => pg_sys::BTGreaterEqualStrategyNumber,
             Self::LessOrEqual => pg_sys::BTLessEqualStrategyNumber,
@@ -48,6 +51,11 @@ impl Comparison {
 /// `column = value`
 pub const fn equal(value: Value<'_>) -> Condition<'_> {
     Condition { comparison: Comparison::Equal, value }
+}
+
+/// `column < value`
+pub const fn less(value: Value<'_>) -> Condition<'_> {
+    Condition { comparison: Comparison::Less, value }
 }
 
 /// `column > value`

@@ -2,7 +2,7 @@
 
 use super::recent;
 use crate::error::{CaliberError, CaliberResult};
-use crate::model::{ColumnType, Entity};
+use crate::model::{Change, ColumnType, Entity};
 use crate::pg::relation::{OpenRel, Rel};
 use crate::pg::report::raise;
 use crate::pg::value::Value;
@@ -168,17 +168,19 @@ impl Table {
         label: &'static str,
     ) -> CaliberResult<Value<'static>> {
         let entity = self.entity();
-        let ColumnType::Enum(name) = entity.columns[position].ty else {
-            unreachable!("{} is an enum column", entity.columns[position].name)
+        let column = &entity.columns[position];
+        let ColumnType::Enum(name) = column.ty else {
+            unreachable!("{} is an enum column", column.name)
         };
-        types::type_in(self.extension_namespace(), name)
-            .and_then(|ty| types::enum_label(ty, label))
-            .map(Value::oid)
-            .ok_or_else(|| CaliberError::StateType {
-                entity: entity.name,
-                name: name.to_owned(),
-                label,
-            })
+        if column.change == Change::State
+            && let Some(state) = self.shape.state(label)
+        {
+            return Ok(Value::oid(state));
+        }
+        // The shape was built from columns of the extension's types.
+        types::enum_label(self.column_type(position).0, label).map(Value::oid).ok_or_else(|| {
+            CaliberError::StateType { entity: entity.name, name: name.to_owned(), label }
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Table;
 use crate::error::{CaliberError, CaliberResult};
-use crate::model::Entity;
+use crate::model::{Change, Entity};
 use crate::pg::slot::{OwnedSlot, Slot};
 use crate::pg::value::Value;
 use crate::pg::{invalidation, types};
@@ -25,6 +25,16 @@ impl<'t> Row<'t> {
     pub fn get(&self, position: usize) -> Value<'_> {
         self.slot.slot().deform();
         self.slot.slot().get(self.table.attno(position))
+    }
+
+    /// The label of the state that the row is in; `None` where the entity has no states.
+    pub fn state(&self) -> Option<&'static str> {
+        let entity = self.entity();
+        let position = entity.position_of(Change::State)?;
+        let (datum, is_null) = self.get(position).to_raw();
+        let state =
+            (!is_null).then(|| self.table.shape().state_of(entity.columns[position].ty, datum));
+        Some(entity.states[state.flatten()?].label)
     }
 
     /// The entity.

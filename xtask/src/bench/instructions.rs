@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::bench::operation::{OURS, Operation, Peer, Work};
-use crate::bench::options::{Peers, Size};
+use crate::bench::options::{Options, Peers, Plan, Size};
 use crate::bench::server::DB;
 use crate::bench::{cycles, goal, measure, server, storage};
 use crate::error::missing;
@@ -71,18 +71,16 @@ pub fn available() -> bool {
 /// Refuses what cannot be counted.
 ///
 /// # Errors
-/// Exit status 2 without valgrind, and for an operation that needs more than one process.
-pub fn check(operations: &[&Operation]) -> Result<()> {
+/// Exit status 2 without valgrind, and when something is named that is not done by one process.
+pub fn check(options: &Options, plan: &Plan) -> Result<()> {
     if !available() {
         return Err(missing("instructions are counted by valgrind, which is not installed"));
     }
-    if let [operation] = operations
-        && !is_counted(operation)
-    {
-        let name = operation.name;
-        return Err(missing(format!("the instructions of {name} are those of several processes")));
+    let counted = |name: &String| plan.operations.iter().any(|o| o.name == name && is_counted(o));
+    match options.only.iter().find(|name| !counted(name)) {
+        Some(name) => Err(missing(format!("{name} is not the work of one process"))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn is_counted(operation: &Operation) -> bool {

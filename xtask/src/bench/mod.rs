@@ -40,7 +40,7 @@ pub fn run(workspace: &Workspace, profile: Profile, options: &Options) -> Result
         File::create(json).map_err(|e| missing(format!("cannot write {}: {e}", json.display())))?;
     }
     let results = if options.instructions {
-        instructions::check(&plan.operations)?;
+        instructions::check(options, &plan)?;
         let counted = instructions::count(workspace, profile, size, &plan.operations, &plan.peers)?;
         Results { instructions: counted, ..Results::default() }
     } else {

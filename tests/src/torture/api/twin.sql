@@ -1162,7 +1162,7 @@ BEGIN
         OR r.status NOT IN ('accepted', 'in_progress') THEN
         PERFORM refuse('55000', 'complete');
     END IF;
-    UPDATE caliber_delegation SET status = 'completed', result = a_result,
+    UPDATE caliber_delegation SET status = 'completed', result = coalesce(a_result, result),
         completed_at = transaction_timestamp()
     WHERE delegation_id = a_id RETURNING * INTO r;
     -- Who is its own delegator knows.
@@ -1184,7 +1184,8 @@ BEGIN
         PERFORM refuse('55000', 'fail');
     END IF;
     UPDATE caliber_delegation SET status = 'failed',
-        result = nullif(jsonb_strip_nulls(jsonb_build_object('reason', a_reason)), '{}'),
+        result = coalesce(
+            nullif(jsonb_strip_nulls(jsonb_build_object('reason', a_reason)), '{}'), result),
         completed_at = transaction_timestamp()
     WHERE delegation_id = a_id RETURNING * INTO r;
     IF a_agent <> r.delegator_agent_id THEN
@@ -1205,7 +1206,8 @@ BEGIN
     END IF;
     PERFORM check_addressed(a_agent, r.delegatee_agent_id, r.delegatee_agent_type);
     UPDATE caliber_delegation SET status = 'rejected',
-        result = nullif(jsonb_strip_nulls(jsonb_build_object('reason', a_reason)), '{}'),
+        result = coalesce(
+            nullif(jsonb_strip_nulls(jsonb_build_object('reason', a_reason)), '{}'), result),
         completed_at = transaction_timestamp()
     WHERE delegation_id = a_id RETURNING * INTO r;
     -- Who is its own delegator knows.
