@@ -86,6 +86,11 @@ impl Mail {
     }
 
     #[track_caller]
+    fn set_all(&mut self, set: &str, condition: &str) {
+        self.t.db.run(&format!("UPDATE caliber_message SET {set} WHERE {condition}"));
+    }
+
+    #[track_caller]
     fn acknowledge(&mut self, id: Uuid, agent: Uuid, receipt: i32) -> Value {
         self.t.db.json(&format!("caliber_message_acknowledge('{id}', '{agent}', {receipt})"))
     }
@@ -444,6 +449,27 @@ fn a_delayed_message_is_listed_but_not_yet_received() {
     assert_eq!(m.drain(a), ["soon"]);
     m.make_visible(late);
     assert_eq!(m.drain(a), ["late"]);
+}
+
+#[test]
+fn what_is_not_visible_yet_hides_nothing_less_urgent() {
+    let mut m = Mail::new();
+    let a = m.a;
+    for to in [format!("to_agent_id => '{a}'"), "to_agent_type => 'worker'".to_owned()] {
+        for priority in ["critical", "high", "normal", "low"] {
+            // Of each priority one that is delayed; of two also one that is not.
+            m.send("late", &format!("{to}, priority => '{priority}', delay => '1 hour'"));
+            if ["high", "low"].contains(&priority) {
+                m.send(&format!("{priority} now"), &format!("{to}, priority => '{priority}'"));
+            }
+        }
+    }
+    assert_eq!(m.drain(a), ["high now", "high now", "low now", "low now"]);
+    assert!(m.drain(a).is_empty());
+    m.set_all("visible_at = clock_timestamp() - interval '1 second'", "payload = '\"late\"'");
+    let rows = receive(m.db(), a, "8");
+    let priorities = ["critical", "critical", "high", "high", "normal", "normal", "low", "low"];
+    assert_eq!(texts(&rows, "priority"), priorities);
 }
 
 #[test]
