@@ -231,6 +231,16 @@ impl ColumnSet {
     /// No column.
     pub const EMPTY: Self = Self(0);
 
+    /// The columns at these positions.
+    pub const fn of(positions: &[usize]) -> Self {
+        let (mut set, mut i) = (Self::EMPTY, 0);
+        while i < positions.len() {
+            set = set.with(positions[i]);
+            i += 1;
+        }
+        set
+    }
+
     /// This set and the column at `position`.
     #[must_use]
     pub const fn with(self, position: usize) -> Self {

@@ -115,8 +115,7 @@ pub fn insert_below(
 
 /// Begins the insert of a row of these columns.
 fn begin<'t>(table: &'t Table, given: &Given<'_>) -> Writer<'t> {
-    let columns: Vec<usize> = given.iter().map(|(position, _)| position).collect();
-    Writer::begin(table, Event::Insert, &columns)
+    Writer::begin(table, Event::Insert, given.columns())
 }
 
 fn insert_and<R>(

@@ -9,7 +9,7 @@ use super::{may_open, open, settings};
 use crate::entity::{self, LOCK, SCOPE, TRAJECTORY};
 use crate::fence::{self, Decision};
 use caliber_am::error::{CaliberError, CaliberResult};
-use caliber_am::model::Entity;
+use caliber_am::model::{ColumnSet, Entity};
 use caliber_am::pg::clock;
 use caliber_am::pg::sequence;
 use caliber_am::pg::snapshot::ActiveSnapshot;
@@ -180,8 +180,11 @@ impl<'t> FencedTrajectory<'t> {
         let row = locked.ok_or_else(|| unknown(self.table, id))?;
         let mut changes = Given::new();
         changes.set(entity::trajectory::column::FENCE, Value::int8(fence));
-        let mut writer =
-            Writer::begin(self.table, Event::Update, &[entity::trajectory::column::FENCE]);
+        let mut writer = Writer::begin(
+            self.table,
+            Event::Update,
+            ColumnSet::of(&[entity::trajectory::column::FENCE]),
+        );
         writer.update(&row, &changes)?;
         writer.finish();
         Ok(())

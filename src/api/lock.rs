@@ -12,6 +12,7 @@ use crate::entity::LOCK;
 use crate::entity::lock::{column, path};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, SetDone, SetOf, Text};
+use caliber_am::model::ColumnSet;
 use caliber_am::pg::advisory::Advisory;
 use caliber_am::pg::clock::{self, Interval};
 use caliber_am::pg::snapshot::ActiveSnapshot;
@@ -216,7 +217,7 @@ fn delete(locks: &Table, id: Uuid) -> CaliberResult<bool> {
     let Some(row) = locks.lock_by_id(id, RowLock::Update, &snapshot)? else {
         return Ok(false);
     };
-    let mut writer = Writer::begin(locks, Event::Delete, &[]);
+    let mut writer = Writer::begin(locks, Event::Delete, ColumnSet::EMPTY);
     let deleted = writer.delete(&row)?;
     writer.finish();
     Ok(deleted)
@@ -229,7 +230,7 @@ fn delete_expired(locks: &Table, ids: &[Uuid]) -> CaliberResult<i64> {
         return Ok(0);
     }
     let snapshot = ActiveSnapshot::latest();
-    let mut writer = Writer::begin(locks, Event::Delete, &[]);
+    let mut writer = Writer::begin(locks, Event::Delete, ColumnSet::EMPTY);
     let mut deleted = 0;
     for &id in ids {
         let Some(row) = locks.get(id, &snapshot)? else { continue };
@@ -298,7 +299,7 @@ fn caliber_lock_release(
         return Ok(false);
     };
     check_fence(&row, id, fence)?;
-    let mut writer = Writer::begin(&locks, Event::Delete, &[]);
+    let mut writer = Writer::begin(&locks, Event::Delete, ColumnSet::EMPTY);
     let deleted = writer.delete(&row)?;
     writer.finish();
     Ok(deleted)

@@ -8,6 +8,7 @@ use crate::entity::message::{column, path};
 use crate::entity::{AGENT, MESSAGE};
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, SetDone, SetOf, Timestamptz};
+use caliber_am::model::ColumnSet;
 use caliber_am::pg::clock::{self, Interval};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
@@ -104,14 +105,14 @@ fn caliber_message_receive(
         now,
         visible_at: visibility.after(now),
     };
-    let columns = [
+    const COLUMNS: ColumnSet = ColumnSet::of(&[
         column::STATUS,
         column::VISIBLE_AT,
         column::DELIVERY_COUNT,
         column::CLAIMED_BY,
         column::DELIVERED_AT,
-    ];
-    let mut writer = Writer::begin(&messages, Event::Update, &columns);
+    ]);
+    let mut writer = Writer::begin(&messages, Event::Update, COLUMNS);
     queue.for_each(&snapshot, None, Some(now), |scan| {
         let row = messages.copy_of(scan.slot());
         if let Some(row) = messages.lock_row_or_skip(row, RowLock::NoKeyUpdate, &snapshot)? {

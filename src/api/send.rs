@@ -163,11 +163,10 @@ fn caliber_message_send_many(
         let reason = "Give to_agent_id or to_agent_type.";
         return Err(CaliberError::argument("to_agent_id", reason));
     };
-    let mut columns: Vec<usize> = given.iter().map(|(position, _)| position).collect();
-    columns.push(column::PAYLOAD);
+    let columns = given.columns().with(column::PAYLOAD);
     let mut answer = call.result_set(SetOf::Values);
     let snapshot = ActiveSnapshot::for_write();
-    let mut writer = Writer::begin(&messages, Event::Insert, &columns);
+    let mut writer = Writer::begin(&messages, Event::Insert, columns);
     for payload in payloads.as_jsonb_array() {
         given.set(column::PAYLOAD, payload);
         let stored = writer.insert(&given)?;
@@ -267,9 +266,8 @@ fn broadcast(
         receivers.extend(slot.get(agents.attno(agent::column::AGENT_ID)).as_uuid());
     }
     drop(scan);
-    let mut columns: Vec<usize> = given.iter().map(|(position, _)| position).collect();
-    columns.push(column::TO_AGENT_ID);
-    let mut writer = Writer::begin(messages, Event::Insert, &columns);
+    let columns = given.columns().with(column::TO_AGENT_ID);
+    let mut writer = Writer::begin(messages, Event::Insert, columns);
     for receiver in receivers.into_iter().filter(|&receiver| Some(receiver) != from) {
         given.set(column::TO_AGENT_ID, Value::uuid(receiver));
         let stored = writer.insert(&given)?;

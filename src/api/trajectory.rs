@@ -9,7 +9,7 @@ use crate::entity::{scope, turn};
 use crate::ids;
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone};
-use caliber_am::model::Path;
+use caliber_am::model::{ColumnSet, Path};
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::event::Event;
@@ -316,7 +316,7 @@ fn lock_below(table: &Table, path: Path, parent: Uuid) -> CaliberResult<Vec<Uuid
 /// Deletes these rows in one statement; those that are gone meanwhile do not count.
 fn delete_all(table: &Table, ids: &[Uuid]) -> CaliberResult<i64> {
     let snapshot = ActiveSnapshot::for_write();
-    let mut writer = Writer::begin(table, Event::Delete, &[]);
+    let mut writer = Writer::begin(table, Event::Delete, ColumnSet::EMPTY);
     let mut deleted = 0;
     for &id in ids {
         if let Some(row) = table.lock_by_id(id, RowLock::Update, &snapshot)?

@@ -11,6 +11,7 @@ use crate::entity::{SCOPE, TRAJECTORY, TURN};
 use crate::tokens;
 use caliber_am::error::{CaliberError, CaliberResult};
 use caliber_am::fmgr::{Call, Json, SetDone, SetOf};
+use caliber_am::model::ColumnSet;
 use caliber_am::pg::snapshot::ActiveSnapshot;
 use caliber_am::pg::value::Value;
 use caliber_am::table::event::Event;
@@ -74,10 +75,9 @@ fn caliber_turn_create(
     if let Some(id) = turn_id {
         given.set(column::TURN_ID, Value::uuid(id));
     }
-    let asked = match (token_count, content.as_text()) {
-        (Some(count), _) => count,
-        (None, Some(content)) => tokens::estimate(&content),
-        (None, None) => 0,
+    let asked = match token_count {
+        Some(count) => count,
+        None => content.as_text().map_or(0, |content| tokens::estimate(&content)),
     };
     append.check_budget(asked)?;
     let next = append.sequence(sequence)?;
@@ -112,7 +112,7 @@ fn caliber_turn_append_many(
     let snapshot = ActiveSnapshot::for_write();
     let mut append = Append::begin(&tables, &turns, Some(scope_id), fence, &snapshot)?;
     let snapshot = ActiveSnapshot::for_write();
-    let columns = [
+    const COLUMNS: ColumnSet = ColumnSet::of(&[
         column::SCOPE_ID,
         column::SEQUENCE,
         column::ROLE,
@@ -121,8 +121,8 @@ fn caliber_turn_append_many(
         column::TOOL_CALLS,
         column::TOOL_RESULTS,
         column::METADATA,
-    ];
-    let mut writer = Writer::begin(&turns, Event::Insert, &columns);
+    ]);
+    let mut writer = Writer::begin(&turns, Event::Insert, COLUMNS);
     if let Some(scope) = append.locked_scope() {
         writer.rely_on(&tables.scopes, scope);
     }

@@ -103,8 +103,7 @@ pub fn mutate_alone_and<'v, R>(
 
 /// Begins the update of a row by these changes.
 fn begin<'t>(table: &'t Table, changes: &Given<'_>) -> Writer<'t> {
-    let columns: Vec<usize> = changes.iter().map(|(position, _)| position).collect();
-    Writer::begin(table, Event::Update, &columns)
+    Writer::begin(table, Event::Update, changes.columns())
 }
 
 /// Refuses when the caller has seen another version of the row: 55006, with the current one.

@@ -89,6 +89,39 @@ pub unsafe fn index_beginscan(
     }
 }
 
+/// As [`index_beginscan`], for the closure of a boundary (see `raw`).
+///
+/// # Safety
+/// As [`index_beginscan`], inside of a boundary.
+#[allow(ffi_unwind_calls)] // what the boundary is for
+pub unsafe fn index_beginscan_inside(
+    heap: pg_sys::Relation,
+    index: pg_sys::Relation,
+    snapshot: pg_sys::Snapshot,
+    keys: i32,
+) -> pg_sys::IndexScanDesc {
+    unsafe extern "C-unwind" {
+        fn index_beginscan(
+            heap: pg_sys::Relation,
+            index: pg_sys::Relation,
+            snapshot: pg_sys::Snapshot,
+            #[cfg(feature = "pg18")] instrument: *mut pg_sys::IndexScanInstrumentation,
+            keys: i32,
+            order_bys: i32,
+        ) -> pg_sys::IndexScanDesc;
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: passed on, as in index_beginscan.
+    unsafe {
+        index_beginscan(heap, index, snapshot, std::ptr::null_mut(), keys, 0)
+    }
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: passed on.
+    unsafe {
+        index_beginscan(heap, index, snapshot, keys, 0)
+    }
+}
+
 /// Starts an index scan that fills a bitmap.
 ///
 /// # Safety

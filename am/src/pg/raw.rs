@@ -65,6 +65,11 @@ unsafe extern "C-unwind" {
     pub fn ProcessInterrupts();
     /// Looks a function up, into memory of the current context.
     pub fn fmgr_info(function: pg_sys::Oid, info: *mut pg_sys::FmgrInfo);
+    /// A slot of the kind that the table's access method stores into.
+    pub fn table_slot_create(
+        table: pg_sys::Relation,
+        list: *mut *mut pg_sys::List,
+    ) -> *mut pg_sys::TupleTableSlot;
     /// Begins an index scan anew, with these keys.
     pub fn index_rescan(
         scan: pg_sys::IndexScanDesc,

@@ -195,6 +195,14 @@ impl OwnedSlot {
         Self { pointer }
     }
 
+    /// Takes over a slot that was made for this guard.
+    ///
+    /// # Safety
+    /// Nobody else frees the slot.
+    pub const unsafe fn from_raw(pointer: *mut pg_sys::TupleTableSlot) -> Self {
+        Self { pointer }
+    }
+
     /// A slot for the rows of a tuplestore.
     ///
     /// # Safety

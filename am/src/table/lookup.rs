@@ -118,6 +118,7 @@ impl Table {
     ///
     /// # Errors
     /// 42P16 when no index serves the path: the whole table is never read silently.
+    #[allow(ffi_unwind_calls)] // what the boundary is for
     pub fn scan<'t>(
         &'t self,
         path: Path,
@@ -126,30 +127,71 @@ impl Table {
         snapshot: &ActiveSnapshot,
     ) -> CaliberResult<IndexScan<'t>> {
         let index = self.index_for(path)?;
-        // SAFETY: both relations are open and locked; the caller keeps the snapshot active.
-        let scan = unsafe {
-            ports::index_beginscan(
-                self.rel().as_ptr(),
-                index.rel().as_ptr(),
-                snapshot.as_ptr(),
-                conditions.len() as i32,
-                0,
-            )
+        let mut keys = ScanKeys::of(index.rel(), conditions);
+        let keys = keys.as_mut_slice();
+        let (table, snapshot) = (self.rel().as_ptr(), snapshot.as_ptr());
+        let index_rel = index.rel().as_ptr();
+        let begin = || {
+            let count = keys.len() as i32;
+            // SAFETY: both relations are open and locked; the caller keeps the snapshot active.
+            let scan = unsafe { ports::index_beginscan_inside(table, index_rel, snapshot, count) };
+            // SAFETY: an open relation; the slot keeps a reference to its descriptor.
+            let slot = unsafe { raw::table_slot_create(table, std::ptr::null_mut()) };
+            // SAFETY: the scan was begun for so many keys.
+            unsafe { start(scan, keys) };
+            (scan, slot)
         };
+        // SAFETY: nothing in the closure has a destructor; the abort frees what it has made.
+        let (scan, slot) = unsafe { pg_guard_ffi_boundary(begin) };
         let direction = match order {
             Order::Ascending => pg_sys::ScanDirection::ForwardScanDirection,
             Order::Descending => pg_sys::ScanDirection::BackwardScanDirection,
         };
-        let slot = OwnedSlot::for_table(self.rel());
-        let mut scan = IndexScan { table: self, scan: Scanning::new(scan), index, slot, direction };
-        scan.restart(conditions);
-        Ok(scan)
+        // SAFETY: made above.
+        let slot = unsafe { OwnedSlot::from_raw(slot) };
+        Ok(IndexScan { table: self, scan: Scanning::new(scan), index, slot, direction })
     }
 }
 
-/// The scan keys for conditions on the index's first columns. Their functions are named, and still
+/// Gives a scan its keys.
+///
+/// # Safety
+/// Inside of a boundary; the scan was begun for so many keys.
+#[allow(ffi_unwind_calls)] // what the boundary is for
+unsafe fn start(scan: pg_sys::IndexScanDesc, keys: &mut [pg_sys::ScanKeyData]) {
+    for key in keys.iter_mut() {
+        // SAFETY: compares values of the column's type; raises when it was dropped.
+        unsafe { raw::fmgr_info(key.sk_func.fn_oid, &mut key.sk_func) };
+    }
+    let (count, none) = (keys.len() as i32, std::ptr::null_mut());
+    // SAFETY: the caller vouches for the number; the scan copies the keys.
+    unsafe { raw::index_rescan(scan, keys.as_mut_ptr(), count, none, 0) };
+}
+
+/// The most conditions that a look-up has.
+const MOST_CONDITIONS: usize = 4;
+
+/// The scan keys for conditions on an index's first columns. Their functions are named, and still
 /// to be looked up.
-fn scan_keys(index: Rel<'_>, conditions: &[Condition<'_>]) -> Vec<pg_sys::ScanKeyData> {
+struct ScanKeys {
+    keys: [pg_sys::ScanKeyData; MOST_CONDITIONS],
+    count: usize,
+}
+
+impl ScanKeys {
+    fn of(index: Rel<'_>, conditions: &[Condition<'_>]) -> Self {
+        let mut keys = [pg_sys::ScanKeyData::default(); MOST_CONDITIONS];
+        let count = conditions.len();
+        fill_scan_keys(&mut keys[..count], index, conditions);
+        Self { keys, count }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [pg_sys::ScanKeyData] {
+        &mut self.keys[..self.count]
+    }
+}
+
+fn fill_scan_keys(keys: &mut [pg_sys::ScanKeyData], index: Rel<'_>, conditions: &[Condition<'_>]) {
     let data = index.data();
     let count = conditions.len();
     // SAFETY: these arrays have an element for each key column, of which there are enough.
@@ -158,7 +200,6 @@ fn scan_keys(index: Rel<'_>, conditions: &[Condition<'_>]) -> Vec<pg_sys::ScanKe
     let inputs = unsafe { std::slice::from_raw_parts(data.rd_opcintype, count) };
     // SAFETY: as above.
     let collations = unsafe { std::slice::from_raw_parts(data.rd_indcollation, count) };
-    let mut keys = vec![pg_sys::ScanKeyData::default(); count];
     for (i, (key, condition)) in keys.iter_mut().zip(conditions).enumerate() {
         let (family, input, collation) = (families[i], inputs[i], collations[i]);
         let strategy = condition.comparison.strategy();
@@ -171,7 +212,6 @@ fn scan_keys(index: Rel<'_>, conditions: &[Condition<'_>]) -> Vec<pg_sys::ScanKe
         key.sk_func.fn_oid = comparison_procedure(family, input, strategy);
         key.sk_argument = argument;
     }
-    keys
 }
 
 /// The function behind the operator of this strategy.
@@ -260,17 +300,10 @@ impl<'t> IndexScan<'t> {
     /// Starts again, for other values of as many conditions.
     #[allow(ffi_unwind_calls)] // what the boundary is for
     pub fn restart(&mut self, conditions: &[Condition<'_>]) {
-        let mut keys = scan_keys(self.index.rel(), conditions);
+        let mut keys = ScanKeys::of(self.index.rel(), conditions);
         let (scan, keys) = (self.scan.scan, keys.as_mut_slice());
-        let restart = || {
-            for key in keys.iter_mut() {
-                // SAFETY: compares values of the column's type; raises when it was dropped.
-                unsafe { raw::fmgr_info(key.sk_func.fn_oid, &mut key.sk_func) };
-            }
-            let (count, none) = (keys.len() as i32, std::ptr::null_mut());
-            // SAFETY: the scan was begun for this many keys, and copies them.
-            unsafe { raw::index_rescan(scan, keys.as_mut_ptr(), count, none, 0) };
-        };
+        // SAFETY: inside of the boundary; the scan was begun for this many keys.
+        let restart = || unsafe { start(scan, keys) };
         // SAFETY: nothing in the closure has a destructor.
         unsafe { pg_guard_ffi_boundary(restart) };
     }

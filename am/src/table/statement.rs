@@ -11,6 +11,7 @@
 use super::Table;
 use super::event::Event;
 use super::foreign_key::ForeignKeys;
+use crate::model::ColumnSet;
 use crate::pg::relation::Rel;
 use crate::pg::slot::Slot;
 use crate::pg::{current_user, invalidation, memory, ports, raw};
@@ -22,8 +23,8 @@ use std::cell::RefCell;
 struct Purpose {
     table: pg_sys::Oid,
     event: Event,
-    /// The entity columns written, a bit for each position.
-    columns: u64,
+    /// The entity columns written.
+    columns: ColumnSet,
     /// Expressions are compiled with the rights of their user.
     user: pg_sys::Oid,
     /// [`invalidation::seen`] when it was made.
@@ -67,21 +68,21 @@ impl Statement {
     /// A state for writing these entity columns of the table, kept or new.
     ///
     /// The caller holds an active snapshot until [`Statement::end`].
-    pub fn begin(table: &Table, event: Event, columns: &[usize]) -> Self {
+    pub fn begin(table: &Table, event: Event, columns: ColumnSet) -> Self {
         let purpose = Purpose {
             table: table.rel().oid(),
             event,
-            columns: columns.iter().fold(0, |bits, position| bits | 1 << position),
+            columns,
             user: current_user(),
             seen: invalidation::seen(),
         };
-        let mut statement = take(purpose).unwrap_or_else(|| Self::make(table, purpose, columns));
+        let mut statement = take(purpose).unwrap_or_else(|| Self::make(table, purpose));
         statement.resume(table.rel());
         statement
     }
 
     /// Makes a state below the caller's memory.
-    fn make(table: &Table, purpose: Purpose, columns: &[usize]) -> Self {
+    fn make(table: &Table, purpose: Purpose) -> Self {
         let rel = table.rel();
         // SAFETY: a new state with a memory context of its own.
         let estate = unsafe { pg_sys::CreateExecutorState() };
@@ -89,7 +90,8 @@ impl Statement {
         let context = unsafe { (*estate).es_query_cxt };
         // SAFETY: the context lives as long as the state.
         let caller = unsafe { pg_sys::MemoryContextSwitchTo(context) };
-        let updated = if purpose.event == Event::Update { columns } else { &[] };
+        let is_update = purpose.event == Event::Update;
+        let updated = if is_update { purpose.columns } else { ColumnSet::EMPTY };
         init_range_table(table, estate, updated);
         let slots = SlotFactory::of(rel);
         let target = init_target(rel, estate, &slots);
@@ -120,7 +122,7 @@ impl Statement {
             is_plain: ForeignKeys::are_all_triggers(rel),
         };
         if purpose.event == Event::Insert {
-            statement.prepare_defaults(table, columns);
+            statement.prepare_defaults(table, purpose.columns);
         }
         // SAFETY: the context that was current before.
         unsafe { pg_sys::MemoryContextSwitchTo(caller) };
@@ -141,10 +143,10 @@ impl Statement {
     }
 
     /// Prepares the defaults of the columns that the call leaves out.
-    fn prepare_defaults(&mut self, table: &Table, given: &[usize]) {
+    fn prepare_defaults(&mut self, table: &Table, given: ColumnSet) {
         let rel = table.rel();
         let given: Vec<usize> =
-            given.iter().map(|&position| table.attno(position) as usize - 1).collect();
+            given.iter().map(|position| table.attno(position) as usize - 1).collect();
         for (index, attribute) in rel.columns().live() {
             if given.contains(&index) || attribute.attgenerated != 0 {
                 continue;
@@ -360,7 +362,7 @@ impl SlotFactory {
 
 /// One range table entry for the table, so that error messages, `UPDATE OF` triggers and index
 /// hints find which columns are written.
-fn init_range_table(table: &Table, estate: *mut pg_sys::EState, updated: &[usize]) {
+fn init_range_table(table: &Table, estate: *mut pg_sys::EState, updated: ColumnSet) {
     let rel = table.rel();
     // SAFETY: the tag is that of the struct.
     let mut entry = unsafe {
@@ -375,7 +377,7 @@ fn init_range_table(table: &Table, estate: *mut pg_sys::EState, updated: &[usize
     // SAFETY: makes a permission entry for the range table entry and numbers it.
     let permission = unsafe { pg_sys::addRTEPermissionInfo(&mut permissions, entry) };
     let mut columns = std::ptr::null_mut();
-    for &position in updated {
+    for position in updated.iter() {
         let number = i32::from(table.attno(position)) - pg_sys::FirstLowInvalidHeapAttributeNumber;
         // SAFETY: a set, or null for the empty one.
         columns = unsafe { pg_sys::bms_add_member(columns, number) };

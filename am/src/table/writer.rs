@@ -11,6 +11,7 @@ use super::foreign_key::{ForeignKeys, LockedParent};
 use super::statement::{self, Statement};
 use super::{Table, row::Row};
 use crate::error::{CaliberError, CaliberResult};
+use crate::model::ColumnSet;
 use crate::pg::slot::Slot;
 use crate::pg::value::Value;
 use crate::pg::{check_for_interrupts, ports};
@@ -32,6 +33,10 @@ impl<'v> Given<'v> {
     /// Gives a column a value, null included.
     pub fn set(&mut self, position: usize, value: Value<'v>) -> &mut Self {
         self.0.retain(|(p, _)| *p != position);
+        if self.0.capacity() == 0 {
+            // Most often all that will be given.
+            self.0.reserve(8);
+        }
         self.0.push((position, value));
         self
     }
@@ -51,6 +56,11 @@ impl<'v> Given<'v> {
     /// Whether nothing is given.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The columns given.
+    pub fn columns(&self) -> ColumnSet {
+        self.iter().fold(ColumnSet::EMPTY, |columns, (position, _)| columns.with(position))
     }
 
     /// The columns given and their values.
@@ -77,11 +87,11 @@ pub struct Writer<'t> {
 }
 
 impl<'t> Writer<'t> {
-    /// Begins the statement. `columns` are the positions of the entity columns that an INSERT
+    /// Begins the statement. `columns` are the entity columns that an INSERT
     /// gives, or that an UPDATE may change (`UPDATE OF` triggers look at them).
     ///
     /// The caller holds an active snapshot until [`Writer::finish`].
-    pub fn begin(table: &'t Table, event: Event, columns: &[usize]) -> Self {
+    pub fn begin(table: &'t Table, event: Event, columns: ColumnSet) -> Self {
         let statement = Statement::begin(table, event, columns);
         let is_plain = statement.is_plain();
         let mut writer = Self {
