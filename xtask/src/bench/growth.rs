@@ -67,6 +67,9 @@ pub fn write_csv(path: &Path, points: &[Point]) -> Result<()> {
 
 const SIZE: (u32, u32) = (900, 560);
 
+/// The width of the part that names the lines, and the height of each name.
+const NAMES: (u32, i32) = (190, 20);
+
 /// Draws one line for each operation and peer, over the rows, both axes logarithmic.
 pub fn draw(path: &Path, points: &[Point]) -> Result<()> {
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
@@ -81,19 +84,18 @@ fn paint(
 ) -> Result<()> {
     let error = |e: DrawingAreaErrorKind<_>| anyhow!("{e}");
     root.fill(&WHITE).map_err(error)?;
+    let (lines, names) = root.split_horizontally(SIZE.0 - NAMES.0);
     let rows = || points.iter().map(|p| f64::from(p.rows));
     let times = || points.iter().map(|p| p.median_ns / 1000.0);
     let (least, most) = (rows().fold(f64::MAX, f64::min), rows().fold(2.0, f64::max));
     let (fastest, slowest) = (times().fold(f64::MAX, f64::min), times().fold(1.0, f64::max));
-    // To the right of the lines, for their names.
-    let room = (most / least).max(2.0).powf(0.5);
-    let mut chart = ChartBuilder::on(root)
+    let mut chart = ChartBuilder::on(&lines)
         .caption("Time per call as the tables grow", ("sans-serif", 18))
         .margin(10)
         .set_label_area_size(LabelAreaPosition::Left, 60)
         .set_label_area_size(LabelAreaPosition::Bottom, 40)
         .build_cartesian_2d(
-            (least.min(most / 2.0)..most * room).log_scale(),
+            (least.min(most / 2.0) * 0.9..most * 1.1).log_scale(),
             (fastest * 0.7..slowest * 1.5).log_scale(),
         )
         .map_err(error)?;
@@ -106,6 +108,7 @@ fn paint(
         .y_desc("µs per call")
         .draw()
         .map_err(error)?;
+    let mut named = 0;
     for (number, operation) in OPERATIONS.iter().enumerate() {
         let color = Palette99::pick(number).to_rgba();
         for implementation in PEERS {
@@ -123,20 +126,15 @@ fn paint(
                 _ => color.stroke_width(width),
             };
             let name = format!("{} {implementation}", operation.name);
-            chart
-                .draw_series(LineSeries::new(line, style).point_size(width + 1))
-                .map_err(error)?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            chart.draw_series(LineSeries::new(line, style).point_size(width + 1)).map_err(error)?;
+            let y = 60 + named * NAMES.1;
+            named += 1;
+            names.draw(&PathElement::new([(0, y), (18, y)], style)).map_err(error)?;
+            names
+                .draw(&Text::new(name, (26, y - 6), ("sans-serif", 13).into_font()))
+                .map_err(error)?;
         }
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::MiddleRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .draw()
-        .map_err(error)?;
     Ok(())
 }
 
