@@ -93,13 +93,11 @@ pub enum Method {
     Hnsw,
 }
 
-/// The predicate that an index may have.
+/// The predicate that an index may have, besides that its first column is not null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Partial {
     /// None.
     Full,
-    /// `column IS NOT NULL`
-    NotNull(usize),
     /// `column`, a boolean
     True(usize),
     /// `column IN (labels)`, an enum; with one label `column = label`

@@ -33,13 +33,13 @@ CREATE TABLE @schema@.caliber_message (
 
 CREATE INDEX caliber_message_agent_queue_idx
     ON @schema@.caliber_message (to_agent_id, priority DESC, visible_at, message_id)
-    WHERE status IN (
+    WHERE to_agent_id IS NOT NULL AND status IN (
         'pending'::@extschema@.caliber_message_status,
         'delivered'::@extschema@.caliber_message_status);
 
 CREATE INDEX caliber_message_type_queue_idx
     ON @schema@.caliber_message (to_agent_type, priority DESC, visible_at, message_id)
-    WHERE status IN (
+    WHERE to_agent_type IS NOT NULL AND status IN (
         'pending'::@extschema@.caliber_message_status,
         'delivered'::@extschema@.caliber_message_status);
 

@@ -24,8 +24,7 @@ entity! {
         /// Those in one state.
         BY_STATUS = Path::btree(&[STATUS, TRAJECTORY_ID]);
         /// The children of one.
-        BY_PARENT = Path::btree(&[PARENT_TRAJECTORY_ID, TRAJECTORY_ID])
-            .restricted_to(Partial::NotNull(PARENT_TRAJECTORY_ID));
+        BY_PARENT = Path::btree(&[PARENT_TRAJECTORY_ID, TRAJECTORY_ID]);
     }
     states {
         "active" => ["suspended", "completed", "failed"];

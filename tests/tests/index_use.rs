@@ -209,6 +209,45 @@ fn an_unknown_key_is_looked_up_in_the_index() {
     }
 }
 
+/// Any index serves that has the rows which are looked for, whatever else it leaves out.
+#[test]
+fn an_index_serves_if_it_leaves_out_no_row_that_is_looked_for() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut t = Tree::new("index_use");
+    let worker = agent(&mut t.db, "worker");
+    let waiting = "status IN ('pending', 'delivered')";
+    let not_null = "to_agent_type IS NOT NULL";
+    let receive = format!("SELECT * FROM caliber_message_receive('{worker}', 1, '1 minute')");
+    for (predicate, serves) in [
+        ("true".to_owned(), true),
+        (waiting.to_owned(), true),
+        (not_null.to_owned(), true),
+        (format!("{not_null} AND {waiting}"), true),
+        (format!("{waiting} AND {not_null}"), true),
+        ("to_agent_type IS NULL".to_owned(), false),
+        ("scope_id IS NOT NULL".to_owned(), false),
+        ("status = 'pending'".to_owned(), false),
+        (format!("{waiting} AND delivery_count = 0"), false),
+        (format!("{not_null} AND {waiting} AND scope_id IS NOT NULL"), false),
+    ] {
+        t.db.run("BEGIN");
+        t.db.run(&format!(
+            "SELECT caliber_message_send('{worker}', 'note', '1', to_agent_type => 'worker');
+             DROP INDEX caliber_message_type_queue_idx;
+             CREATE INDEX ON caliber_message (to_agent_type, priority DESC, visible_at, message_id)
+                 WHERE {predicate}"
+        ));
+        if serves {
+            let received: i64 = t.db.one(&format!("SELECT count(*) FROM ({receive}) r"));
+            assert_eq!(received, 1, "{predicate}");
+        } else {
+            let error = t.db.refused(&receive, "42P16");
+            assert!(error.message().contains("caliber_message"), "{predicate}: {error}");
+        }
+        t.db.run("ROLLBACK");
+    }
+}
+
 #[test]
 fn heartbeats_stay_heap_only() {
     const AGENTS: i64 = 1_000;

@@ -148,7 +148,6 @@ fn index_of(entity: &Entity, path: &Path) -> String {
     let name = |position: usize| entity.columns[position].name;
     match path.partial {
         Partial::Full => kind.to_owned(),
-        Partial::NotNull(column) => format!("{kind} where {} is not null", name(column)),
         Partial::True(column) => format!("{kind} where {}", name(column)),
         Partial::In(column, labels) => {
             format!("{kind} where {} is {}", name(column), labels.join(" or "))

@@ -85,7 +85,7 @@ impl Table {
             && form.indnkeyatts as usize >= path.columns.len()
             && is_of_method(index, path.method)
             && self.has_columns(index, form, path)
-            && self.predicate_matches(index, path.partial)
+            && self.predicate_matches(index, path)
     }
 
     /// Whether the index begins with the path's columns, each in the path's direction.
@@ -130,30 +130,31 @@ impl Table {
             && arguments.head().is_some_and(|argument| self.is_column(argument, column))
     }
 
-    fn predicate_matches(&self, index: Rel<'_>, partial: Partial) -> bool {
+    /// Whether the index leaves out no row of the path. Those whose first column is null are of no
+    /// look-up: nothing is equal to null, nor before or after it.
+    fn predicate_matches(&self, index: Rel<'_>, path: Path) -> bool {
         // SAFETY: an open index; an implicitly-ANDed list, null for a full index.
         let list = unsafe { pg_sys::RelationGetIndexPredicate(index.as_ptr()) };
         // SAFETY: a list of expressions.
         let clauses = unsafe { PgList::<pg_sys::Node>::from_pg(list) };
-        let Some(clause) = clauses.head() else {
-            return true;
-        };
-        if clauses.len() != 1 {
-            return false;
-        }
-        match partial {
-            Partial::Full => false,
-            Partial::NotNull(column) => {
-                // SAFETY: an expression of the list.
-                let Some(test) = (unsafe { as_null_test(clause) }) else {
-                    return false;
-                };
-                test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL
-                    && self.is_column(test.arg.cast(), column)
-            }
-            Partial::True(column) => self.is_column(clause, column),
-            Partial::In(column, labels) => self.is_membership(clause, column, labels),
-        }
+        clauses.iter_ptr().all(|clause| {
+            self.is_not_null(clause, path.columns[0])
+                || match path.partial {
+                    Partial::Full => false,
+                    Partial::True(column) => self.is_column(clause, column),
+                    Partial::In(column, labels) => self.is_membership(clause, column, labels),
+                }
+        })
+    }
+
+    /// Whether the clause is `column IS NOT NULL`.
+    fn is_not_null(&self, clause: *mut pg_sys::Node, column: usize) -> bool {
+        // SAFETY: an expression of the index.
+        let test = unsafe { as_null_test(clause) };
+        test.is_some_and(|test| {
+            test.nulltesttype == pg_sys::NullTestType::IS_NOT_NULL
+                && self.is_column(test.arg.cast(), column)
+        })
     }
 
     /// Whether the clause is `column = label` or `column IN (labels)`, for exactly these labels.
