@@ -29,6 +29,10 @@ pub struct Logs {
     pub accepts: Vec<Event<accepts::Act>>,
     /// How many transactions ended how: committed, aborted, unknown.
     pub fates: [usize; 3],
+    /// What clients were told of their transactions, for the server to confirm.
+    pub transactions: Vec<(String, Fate)>,
+    /// Calls about leases that were refused: what a reader of a violation wants to know.
+    pub refusals: Vec<String>,
 }
 
 impl Logs {
@@ -39,6 +43,8 @@ impl Logs {
         self.queue.extend(other.queue);
         self.turns.extend(other.turns);
         self.accepts.extend(other.accepts);
+        self.transactions.extend(other.transactions);
+        self.refusals.extend(other.refusals);
         for (sum, more) in self.fates.iter_mut().zip(other.fates) {
             *sum += more;
         }
@@ -125,6 +131,13 @@ pub struct Client<'w> {
     held: Vec<Held>,
     deliveries: Vec<(Uuid, i32)>,
     logs: Logs,
+}
+
+/// The transaction's id, once it has written.
+const TRANSACTION: &str = "pg_current_xact_id_if_assigned()::text AS transaction";
+
+fn transaction_of(row: &Row) -> Option<String> {
+    row.try_get("transaction").ok().flatten()
 }
 
 /// The ranks of the calls.
@@ -240,6 +253,7 @@ impl<'w> Client<'w> {
     fn alone(&mut self, calls: Vec<Call>, level: Option<&str>) {
         let begin = self.ticks.next();
         let mut acts = Vec::new();
+        let mut id = None;
         let mut fate = Fate::Committed;
         let mut gone = false;
         if let Some(level) = level {
@@ -252,9 +266,17 @@ impl<'w> Client<'w> {
         for call in calls.into_iter().filter(|_| whole) {
             let result = self.query(&call.sql);
             match result {
-                Ok(rows) => acts.extend((call.did)(&rows)),
+                Ok(rows) => {
+                    id = id.or_else(|| transaction_of(rows.first()?));
+                    acts.extend((call.did)(&rows));
+                }
                 Err(Failure::Refused(code)) => {
                     fate = Fate::Aborted;
+                    if call.rank == LEASES {
+                        self.logs
+                            .refusals
+                            .push(format!("client {}, {code}: {}", self.number, call.sql));
+                    }
                     self.refused(&call, &code, level, begin);
                     break;
                 }
@@ -272,6 +294,7 @@ impl<'w> Client<'w> {
                 if self.rng.u32(0..20) == 0 { (Fate::Aborted, true) } else { self.end(fate) };
         }
         self.logs.fates[fate as usize] += 1;
+        self.logs.transactions.extend(id.map(|id| (id, fate)));
         let span = Span { begin, end: self.ticks.next() };
         for act in acts {
             if fate == Fate::Committed {
@@ -488,7 +511,7 @@ impl<'w> Client<'w> {
         let ttl = self.rng.choice([3, 15, 40, 60_000]).unwrap_or(15);
         let wait = self.rng.choice([0, 0, 4, 20]).unwrap_or(0);
         let sql = format!(
-            "SELECT lock_id, fence, {}, {}
+            "SELECT lock_id, fence, {}, {}, {TRANSACTION}
              FROM caliber_lock_acquire('{agent}', 'scope', '{id}', '{ttl} milliseconds', '{mode}', '{wait} milliseconds')
              WHERE lock_id IS NOT NULL",
             micros("acquired_at"),
@@ -511,7 +534,7 @@ impl<'w> Client<'w> {
         };
         let ttl = self.pick(3..60);
         let sql = format!(
-            "SELECT {} FROM caliber_lock_extend('{lock}', {fence}, '{ttl} milliseconds')",
+            "SELECT {}, {TRANSACTION} FROM caliber_lock_extend('{lock}', {fence}, '{ttl} milliseconds')",
             micros("expires_at")
         );
         let act = move |until| Act::Lease(leases::Act::Extend { fence, until });
@@ -528,7 +551,9 @@ impl<'w> Client<'w> {
             return self.acquire();
         };
         let clock = micros("clock_timestamp()");
-        let sql = format!("SELECT {clock}, caliber_lock_release('{lock}', {fence}), {clock}");
+        let sql = format!(
+            "SELECT {clock}, caliber_lock_release('{lock}', {fence}), {clock}, {TRANSACTION}"
+        );
         Call {
             may: Some(Act::Lease(leases::Act::Release { fence, at: None })),
             allowed: &["55006"],

@@ -73,6 +73,12 @@ fn round(seed: u64) -> Logs {
     });
     let logs = logs.merge(Client::new(CLIENTS, &world, &ticks, &pids, rng.u64(..)).drain());
     let found = world.check(&logs);
-    assert!(found.is_empty(), "round with seed {seed}:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "round with seed {seed}:\n{}\n{:#?}\n{}",
+        found.join("\n"),
+        logs.leases,
+        logs.refusals.join("\n")
+    );
     logs
 }

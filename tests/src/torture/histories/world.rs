@@ -73,6 +73,7 @@ impl World {
             turns::check(&logs.turns, &scopes),
             accepts::check(&logs.accepts, &offers),
             broken(&mut db),
+            misinformed(&mut db, &logs.transactions),
         ]
         .concat()
     }
@@ -188,4 +189,16 @@ fn messages(db: &mut Db) -> BTreeMap<Uuid, queue::Row> {
         .iter()
         .map(|row| (row.get(0), queue::Row { acknowledged: row.get(1), deliveries: row.get(2) }))
         .collect()
+}
+
+/// Transactions of which a client was told another end than the server's.
+fn misinformed(db: &mut Db, transactions: &[(String, Fate)]) -> Vec<String> {
+    let told = transactions.iter().filter(|(_, fate)| *fate != Fate::Unknown);
+    let wrong = told.filter_map(|(id, fate)| {
+        let status: Option<String> = db.one(&format!("SELECT pg_xact_status('{id}')"));
+        let right = if *fate == Fate::Committed { "committed" } else { "aborted" };
+        (status.as_deref() != Some(right))
+            .then(|| format!("transaction {id} is {status:?}, its client was told {fate:?}"))
+    });
+    wrong.collect()
 }
