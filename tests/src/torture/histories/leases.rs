@@ -127,7 +127,9 @@ fn holds(history: &[Event<Act>]) -> BTreeMap<usize, Vec<Held>> {
         .iter()
         .filter(|event| event.fate == Fate::Unknown)
         .filter_map(|event| match event.act {
-            Act::MayAcquire { resource } => Some((event.client, resource, event.span)),
+            Act::MayAcquire { resource } | Act::Acquire { resource, .. } => {
+                Some((event.client, resource, event.span))
+            }
             _ => None,
         })
         .collect();
@@ -256,7 +258,9 @@ mod tests {
     fn what_may_have_ended_is_not_held() {
         let release = done(2, 2, Act::Release { fence: 1, at: None });
         let again = done(2, 2, Act::MayAcquire { resource: 0 });
-        for end in [release, again] {
+        // The call was answered, its COMMIT was not.
+        let anew = acquire(0, 2, 2, 15, 18);
+        for end in [release, again, anew] {
             let end = with_fate(Fate::Unknown, end);
             let history = [acquire(0, 1, 1, 10, 50), end, acquire(1, 3, 3, 20, 30)];
             assert_found(&check(&history), "");

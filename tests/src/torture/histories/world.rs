@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::super::rules::broken;
+use super::super::sound::damaged;
 use super::client::Logs;
 use super::event::{Event, Fate, Span};
 use super::{accepts, leases, queue, turns, versions};
@@ -74,6 +75,7 @@ impl World {
             accepts::check(&logs.accepts, &offers),
             broken(&mut db),
             misinformed(&mut db, &logs.transactions),
+            damaged(&mut db),
         ]
         .concat()
     }
