@@ -45,7 +45,7 @@ const SCOPES: IdSet = IdSet {
 const MANY: IdSet = IdSet {
     name: "many_ids",
     source: "SELECT id FROM bench.scope WHERE NOT listed",
-    share: (10, 5000),
+    share: (5, 5000),
     batch: 50,
     again: 1,
     per_call: 20,
@@ -55,7 +55,7 @@ const MANY: IdSet = IdSet {
 const SENDERS: IdSet = IdSet {
     name: "sender_ids",
     source: "SELECT agent_id AS id FROM caliber.caliber_agent",
-    share: (10, 5000),
+    share: (5, 5000),
     batch: 50,
     again: 1,
     per_call: 20,
@@ -65,7 +65,7 @@ const SENDERS: IdSet = IdSet {
 const TRAJECTORIES: IdSet = IdSet {
     name: "trajectory_ids",
     source: "SELECT trajectory_id AS id FROM caliber.caliber_trajectory",
-    share: (200, 100_000),
+    share: (100, 100_000),
     batch: 1000,
     again: 1,
     per_call: 1,
@@ -75,7 +75,7 @@ const TRAJECTORIES: IdSet = IdSet {
 const AGENTS: IdSet = IdSet {
     name: "agent_ids",
     source: "SELECT agent_id AS id FROM caliber.caliber_agent",
-    share: (200, 100_000),
+    share: (100, 100_000),
     batch: 1000,
     again: 1,
     per_call: 1,

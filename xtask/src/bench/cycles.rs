@@ -3,10 +3,10 @@
 
 use crate::bench::operation::{Operation, Peer, Work};
 
-/// Cycles of a batch, and batches to each thousand rows and at most.
+/// Cycles of a batch.
 pub const BATCH: i32 = 100;
-/// See [`BATCH`].
-pub const BATCHES: (i32, i32) = (1, 50);
+/// For how many rows there is one batch, and the most batches.
+pub const BATCHES: (i32, i32) = (5000, 50);
 
 /// A lease taken and given back.
 pub const LOCK: Operation = Operation {

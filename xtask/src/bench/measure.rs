@@ -173,8 +173,8 @@ fn calls(
 }
 
 fn cycle_batches(size: Size) -> i32 {
-    let (share, most) = cycles::BATCHES;
-    (size.rows / 1000 * share).clamp(1, most)
+    let (rows, most) = cycles::BATCHES;
+    (size.rows / rows).clamp(1, most)
 }
 
 fn cycle(client: &mut Client, operation: &Operation, peer: &Peer, size: Size) -> Result<Vec<f64>> {
